@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"io"
+	"time"
+
+	"penstock/meta"
+)
+
+// Limits of the store, the same as those of Amazon S3.
+const (
+	MaxKeyLen      = 1024    // Bytes of a key.
+	MaxPutLen      = 5 << 30 // Bytes of one Put or part.
+	MaxObjectLen   = 5 << 40 // Bytes of a completed multipart object.
+	MaxPartNumber  = 10000   // Parts are numbered 1 to this.
+	MinPartLen     = 5 << 20 // Bytes of every part but the last.
+	MaxListEntries = 1000    // Entries of one listing page.
+)
+
+// Attr is an attribute of an object, upload or bucket: name and value are the protocol's, kept as given and never interpreted here.
+type Attr = meta.Attr
+
+// BucketInfo describes a bucket.
+type BucketInfo struct {
+	Name    string
+	Created time.Time
+	Attrs   []Attr
+}
+
+// PartInfo describes a received or completed part.
+type PartInfo struct {
+	Number   int
+	Size     int64
+	ETag     string
+	Modified time.Time // Zero for the parts of a completed object.
+	Attrs    []Attr
+}
+
+// ObjectInfo describes an object. Callers must not change its slices.
+type ObjectInfo struct {
+	Key      string
+	Size     int64
+	ETag     string
+	Modified time.Time
+	Attrs    []Attr
+	Parts    []PartInfo // Of an object completed from parts; empty in listings.
+}
+
+// Attr returns the value of the attribute of that name, or "".
+func (o *ObjectInfo) Attr(name string) string {
+	for i := range o.Attrs {
+		if o.Attrs[i].Name == name {
+			return o.Attrs[i].Value
+		}
+	}
+	return ""
+}
+
+// Sums is what the store itself knows of a body once the last byte is in.
+type Sums struct {
+	Size      int64
+	CRC64NVME uint64
+}
+
+// Final is what the protocol wants kept with a body once it has judged it.
+type Final struct {
+	ETag  string
+	Attrs []Attr // Added after the attributes given at the start.
+}
+
+// Check sees the object a write would replace, or nil when there is none, at the instant before the write is
+// ordered: no other write to the key comes between. An error refuses the write and comes back as the cause of a KindPrecondition.
+type Check func(current *ObjectInfo) error
+
+// PutOptions are the options of Put and PutPart.
+type PutOptions struct {
+	Size  int64  // Bytes of the body, or -1 when unknown. A body of another length is KindIncompleteBody.
+	Attrs []Attr // Stored with the object (PutPart: with the part).
+	Check Check  // Put only; nil means unconditional.
+	// Finish runs after the last byte is read and before anything is committed. If it fails the object
+	// never existed and its error is the cause of a KindBody. It must be set.
+	Finish func(Sums) (Final, error)
+}
+
+// CopyOptions are the options of Copy.
+type CopyOptions struct {
+	// Source sees the source object before anything is done and decides what the copy carries: attributes and ETag.
+	// Its error is the cause of a KindPrecondition. It must be set.
+	Source func(src *ObjectInfo) (Final, error)
+	Check  Check // On the destination; nil means unconditional.
+	// Rehash, when set by Source, asks that the bytes be read through this writer before the copy is committed;
+	// Finish then gives the final attributes. It serves a copy that must carry a checksum the source lacks.
+	Rehash io.Writer
+	Finish func(Sums) (Final, error)
+}
+
+// CopyPartOptions are the options of CopyPart.
+type CopyPartOptions struct {
+	Off, Len int64 // Range of the source; Len -1 means to its end.
+	Source   func(src *ObjectInfo) error
+	// Hash receives the range's bytes, for the part's ETag; a whole-source copy reads them too.
+	Hash   io.Writer
+	Finish func(Sums) (Final, error)
+}
+
+// CompletePart names a part in a completion.
+type CompletePart struct {
+	Number int
+	ETag   string // Without quotes; compared for equality.
+}
+
+// CompleteOptions are the options of CompleteUpload.
+type CompleteOptions struct {
+	Parts []CompletePart
+	Check Check
+	// Finish sees the parts that will make up the object, in order, and the attributes given when the upload was created.
+	// Its error is the cause of a KindBody. It must be set.
+	Finish func(parts []PartInfo, attrs []Attr) (Final, error)
+}
+
+// UploadInfo describes a multipart upload in progress.
+type UploadInfo struct {
+	ID        string
+	Key       string
+	Initiated time.Time
+	Attrs     []Attr
+}
+
+// ListOptions select a page of a bucket's objects.
+type ListOptions struct {
+	Prefix    string
+	Delimiter string // Keys that have it after Prefix are rolled up to one prefix.
+	After     string // Only keys after this one, exclusive.
+	// SkipPrefix says that After is a rolled-up prefix that a former page returned: skip every key below it.
+	SkipPrefix bool
+	Max        int // At most this many objects and prefixes together, 0 to MaxListEntries.
+}
+
+// ListPage is a page of a listing, objects and prefixes each in byte order.
+type ListPage struct {
+	Objects   []ObjectInfo
+	Prefixes  []string
+	Truncated bool
+	// NextAfter and NextIsPrefix continue the listing: the page's last entry, and whether it was a prefix.
+	NextAfter    string
+	NextIsPrefix bool
+}
+
+// UploadListOptions select a page of a bucket's uploads.
+type UploadListOptions struct {
+	Prefix, Delimiter   string
+	KeyMarker, IDMarker string
+	Max                 int
+}
+
+// UploadPage is a page of uploads, ordered by key, then by time of initiation.
+type UploadPage struct {
+	Uploads   []UploadInfo
+	Prefixes  []string
+	Truncated bool
+	NextKey   string
+	NextID    string
+}
+
+// PartPage is a page of an upload's parts.
+type PartPage struct {
+	Upload    UploadInfo
+	Parts     []PartInfo
+	Truncated bool
+	Next      int // Part number to continue after.
+}
+
+// BucketPage is a page of buckets in name order.
+type BucketPage struct {
+	Buckets   []BucketInfo
+	Truncated bool
+	Next      string // Name to continue after.
+}
