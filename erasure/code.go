@@ -115,16 +115,11 @@ func (c *Code) Encode(data, parity [][]byte) error {
 			return fmt.Errorf("%w: data shard %d has %d bytes, parity has %d", ErrShardLen, i, len(d), shardLen)
 		}
 	}
-	return c.encodePieces(data, parity, 0, shardLen, UnitLen)
-}
-
-// encodePieces encodes bytes from–to of the shards, pieceLen at a time so that what is read and
-// what is written stay in the cache together. pieceLen is at most UnitLen.
-func (c *Code) encodePieces(data, parity [][]byte, from, to, pieceLen int) error {
 	v := shardVecs.Get().(*shardVec)
 	defer putShardVec(v)
-	for ; from < to; from += pieceLen {
-		end := min(from+pieceLen, to)
+	// A unit at a time, so that what is read and what is written stay in the cache together.
+	for from := 0; from < shardLen; from += UnitLen {
+		end := min(from+UnitLen, shardLen)
 		for i, d := range data {
 			if len(d) == 0 {
 				v[i] = zeros[:end-from]

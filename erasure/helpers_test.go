@@ -1,6 +1,7 @@
 package erasure_test
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -25,8 +26,10 @@ func newRNG(tb testing.TB) *rand.Rand {
 
 // fill fills b with random bytes.
 func fill(rng *rand.Rand, b []byte) []byte {
-	for i := range b {
-		b[i] = byte(rng.Uint32())
+	var word [8]byte
+	for rest := b; len(rest) > 0; {
+		binary.LittleEndian.PutUint64(word[:], rng.Uint64())
+		rest = rest[copy(rest, word[:]):]
 	}
 	return b
 }
