@@ -1,0 +1,155 @@
+package drive
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"penstock/erasure"
+)
+
+// Names in a drive's directory.
+const (
+	identityName   = "drive.json"
+	lockName       = "penstock.lock"
+	segmentsDir    = "segments"
+	indexDir       = "index"
+	checkpointDir  = "checkpoint"
+	rootName       = "root.json"
+	lostAndFound   = "lost+found" // The file system's own.
+	tmpSuffix      = ".tmp"       // A small file on its way to be replaced.
+	identityFormat = 1
+)
+
+// Start is one start of a drive's cell.
+type Start struct {
+	Epoch uint32 `json:"epoch"`
+	Run   ID     `json:"run"` // Random, so that two starts that each took the same epoch can be told apart.
+}
+
+// MaxStarts bounds the history of starts: a drive that was away for longer is taken to be merely old.
+const MaxStarts = 32
+
+// Identity is drive.json: what a drive knows of itself. On the drive it is indented JSON whose last
+// field is the CRC64NVME, in hexadecimal, of the same text with that field empty.
+//
+//	{
+//	  "format": 1,              version of everything on the drive; a later one is refused
+//	  "cluster": "…",           UUID of the store
+//	  "drive": "…",             UUID of this drive
+//	  "cell": 0,                which cell of the node it serves
+//	  "created": "…",           time of the format, UTC
+//	  "mount": true,            whether the directory was a mount point at format: then it must be one ever after
+//	  "filesystem": "ext4",     at format, for the reader
+//	  "known": ["…"],           all drives of the cell, this one among them
+//	  "starts": [{…}],          the last starts of the cell that this drive took part in, oldest first
+//	  "crc64nvme": "…"
+//	}
+type Identity struct {
+	Format     int       `json:"format"`
+	Cluster    ID        `json:"cluster"`
+	Drive      ID        `json:"drive"`
+	Cell       uint16    `json:"cell"`
+	Created    time.Time `json:"created"`
+	Mount      bool      `json:"mount"`
+	FileSystem string    `json:"filesystem"`
+	Known      []ID      `json:"known"`
+	Starts     []Start   `json:"starts"`
+	Sum        string    `json:"crc64nvme"`
+}
+
+// Epoch returns the epoch of the last start, or 0 before the first.
+func (id *Identity) Epoch() uint32 {
+	if len(id.Starts) == 0 {
+		return 0
+	}
+	return id.Starts[len(id.Starts)-1].Epoch
+}
+
+// AddStart appends a start to the history.
+func (id *Identity) AddStart(s Start) {
+	id.Starts = append(id.Starts, s)
+	if over := len(id.Starts) - MaxStarts; over > 0 {
+		id.Starts = append([]Start(nil), id.Starts[over:]...)
+	}
+}
+
+// AppendTo appends the text of drive.json.
+func (id Identity) AppendTo(dst []byte) []byte {
+	id.Format = identityFormat
+	id.Sum = fmt.Sprintf("%016x", erasure.Checksum(id.text("")))
+	return append(dst, id.text(id.Sum)...)
+}
+
+func (id Identity) text(sum string) []byte {
+	id.Sum = sum
+	b, err := json.MarshalIndent(id, "", "  ")
+	if err != nil {
+		panic("drive: identity does not marshal: " + err.Error())
+	}
+	return append(b, '\n')
+}
+
+var (
+	errNewerFormat = errors.New("newer format")
+	errDamaged     = errors.New("damaged")
+)
+
+// ParseIdentity parses drive.json. The text must be, to the byte, what AppendTo writes.
+func ParseIdentity(b []byte) (Identity, error) {
+	var version struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if version.Format > identityFormat {
+		return Identity{}, fmt.Errorf("%w: %d, this program knows %d", errNewerFormat, version.Format, identityFormat)
+	}
+	var id Identity
+	if err := json.Unmarshal(b, &id); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if !bytes.Equal(id.AppendTo(nil), b) {
+		return Identity{}, fmt.Errorf("%w: checksum mismatch", errDamaged)
+	}
+	if id.Drive.IsZero() || id.Cluster.IsZero() {
+		return Identity{}, fmt.Errorf("%w: no id", errDamaged)
+	}
+	return id, nil
+}
+
+// ReadIdentity reads a drive's identity.
+func ReadIdentity(d Drive) (Identity, error) {
+	b, err := d.ReadMeta(identityName)
+	if err != nil {
+		return Identity{}, err
+	}
+	id, err := ParseIdentity(b)
+	if err != nil {
+		return Identity{}, identityRefused(d.Path(), err)
+	}
+	return id, nil
+}
+
+// WriteIdentity replaces a drive's identity durably.
+func WriteIdentity(d Drive, id Identity) error {
+	return d.WriteMeta(identityName, id.AppendTo(nil), 0o600)
+}
+
+// identityRefused turns an error of reading or parsing drive.json into a refusal.
+func identityRefused(path string, err error) error {
+	switch {
+	case errors.Is(err, errNewerFormat):
+		return refuse(path, NewerFormat, "was written by a newer version", "use that version or a later one", err)
+	case errors.Is(err, errDamaged):
+		return refuse(path, Damaged, "has a damaged "+identityName,
+			"restore the file, or take the drive out and let an empty one replace it", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return refuse(path, Blank, "has never been formatted", "", nil)
+	}
+	return refuse(path, Unusable, "cannot be read", "", err)
+}
