@@ -1,0 +1,53 @@
+package sigv4
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strconv"
+	"testing"
+)
+
+// TestDeriveKey is the example of the AWS General Reference.
+func TestDeriveKey(t *testing.T) {
+	const want = "dbb893acc010964918f1fd433add87c70e8b0db6be30c1fbeafefa5ec6ba8378"
+	key := deriveKey("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1")
+	if got := hex.EncodeToString(key[:]); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestKeyCacheIsBounded asks for more keys than the cache holds, under names that anyone can make up.
+func TestKeyCacheIsBounded(t *testing.T) {
+	var c keyCache
+	date := []byte("20130524")
+	for i := range 3*maxKeys + 1 {
+		name := []byte(strconv.Itoa(i))
+		if got, want := c.get(name, 1, "secret", date, []byte("r")), deriveKey("secret", "20130524", "r"); got != want {
+			t.Fatalf("key %d: got %x, want %x", i, got, want)
+		}
+		if n := len(c.young) + len(c.old); n > 2*maxKeys {
+			t.Fatalf("%d keys after %d", n, i+1)
+		}
+	}
+	before := len(c.young) + len(c.old)
+	c.get(bytes.Repeat([]byte("k"), maxKeyNameLen), 1, "secret", date, []byte("r"))
+	if after := len(c.young) + len(c.old); after != before {
+		t.Error("a name longer than the limit was kept")
+	}
+}
+
+// TestKeyCacheKeepsWhatIsUsed checks that a key in use outlives any number of made-up ones.
+func TestKeyCacheKeepsWhatIsUsed(t *testing.T) {
+	var c keyCache
+	date, region := []byte("20130524"), []byte("r")
+	inUse := keyName{"in use", 1, "20130524", "r"}
+	for i := range 3 * maxKeys {
+		c.get([]byte("in use"), 1, "secret", date, region)
+		c.get([]byte(strconv.Itoa(i)), 1, "secret", date, region)
+		_, young := c.young[inUse]
+		_, old := c.old[inUse]
+		if !young && !old {
+			t.Fatalf("forgotten after %d others", i+1)
+		}
+	}
+}
