@@ -7,7 +7,7 @@ import (
 	"penstock/erasure"
 )
 
-var benchCodes = [][2]int{{1, 1}, {2, 1}, {4, 2}, {6, 2}, {8, 4}, {12, 4}}
+var benchCodes = [][2]int{{1, 1}, {2, 1}, {4, 2}, {6, 2}, {8, 4}, {12, 4}, {16, 4}}
 
 // coldLen is more memory than any cache holds, to rotate through.
 const coldLen = 256 << 20

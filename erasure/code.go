@@ -36,8 +36,9 @@ var (
 // Code is the erasure code of k data and m parity shards. It is immutable and safe for concurrent
 // use. Any k of the k + m shards determine the rest; with k = 1 the parity shards are copies.
 type Code struct {
-	k, m int
-	rs   reedsolomon.Encoder
+	k, m   int
+	rs     reedsolomon.Encoder
+	groups []group // nil unless the code is a wide one.
 }
 
 // codes remembers every code once made: its matrix and the inverses it has needed so far cost
@@ -62,7 +63,12 @@ func New(k, m int) (*Code, error) {
 			slot.err = fmt.Errorf("erasure: code %d+%d: %w", k, m, err)
 			return
 		}
-		slot.code = &Code{k: k, m: m, rs: rs}
+		groups, err := newGroups(rs, k, m)
+		if err != nil {
+			slot.err = fmt.Errorf("erasure: code %d+%d: %w", k, m, err)
+			return
+		}
+		slot.code = &Code{k: k, m: m, rs: rs, groups: groups}
 	})
 	return slot.code, slot.err
 }
@@ -130,7 +136,13 @@ func (c *Code) Encode(data, parity [][]byte) error {
 		for i, p := range parity {
 			v[c.k+i] = p[from:end]
 		}
-		if err := c.rs.Encode(v[:c.k+c.m]); err != nil {
+		var err error
+		if c.groups != nil {
+			err = c.encodeGroups(v[:c.k+c.m])
+		} else {
+			err = c.rs.Encode(v[:c.k+c.m])
+		}
+		if err != nil {
 			return fmt.Errorf("erasure: encode %d+%d: %w", c.k, c.m, err)
 		}
 	}
