@@ -1,0 +1,2 @@
+// Package journal makes records durable, a batch at a time, and finds them again.
+package journal

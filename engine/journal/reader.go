@@ -1,0 +1,515 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"penstock/engine/drive"
+	"penstock/erasure"
+	"penstock/ioring"
+	"penstock/meta"
+)
+
+const (
+	// streamWindow is how much of each segment a reader of whole volumes has in memory, if that makes no more than streamMemory:
+	// large enough that drives stream.
+	streamWindow = 4 << 20
+	streamMemory = 32 << 20
+
+	// probeWindow is enough for the first batch of a volume, which is read alone.
+	probeWindow = 64 << 10
+)
+
+// reader reads the batches of one volume in order. It keeps the same stretch of every segment it reads, its window, in memory.
+// One that is eager for the data segments alone reads parity when it must decode; one that is eager for all knows what is missing.
+type reader struct {
+	ctx    context.Context
+	opts   *Options
+	vol    Volume
+	eager  erasure.Set // Shards that are read before there is a reason.
+	window int         // Length of the window, unless a batch needs more.
+
+	from   int64 // Offset of the window.
+	length int   // Of the window.
+	shards [erasure.MaxShards]shardWindow
+	loaded erasure.Set // Shards whose window was asked for.
+
+	// The batch read last.
+	header  header
+	records []Record
+	good    erasure.Set // Shards whose block was there and whole, or that have none.
+}
+
+// shardWindow is a reader's window of one shard.
+type shardWindow struct {
+	buf *ioring.Buf // nil when nothing can be read.
+	mem []byte      // The window; shorter than the reader's at the segment's end.
+	err error       // Why mem is not the segment's content.
+	out bool        // The drive hung: it is not asked again.
+}
+
+// expectation is what the next batch must be to continue those before it.
+type expectation struct {
+	number uint64
+	off    int64
+	salt   uint64 // Any, when the volume's first batch is looked for.
+	chain  uint64
+	lsn    meta.LSN
+	anyLSN bool // First batch of a volume that is not read in sequence.
+	any    bool // Whichever batch is at off.
+}
+
+// undecodable says that there is no batch where one was looked for.
+type undecodable struct {
+	volume  meta.VolumeID
+	number  uint64
+	off     int64
+	unknown []string // Shards that could not be looked at, and why.
+	present int      // Blocks that were whole.
+	needed  int      // Blocks it would have taken; 0 when not even a header is there.
+	m       int
+}
+
+func (u *undecodable) Error() string {
+	s := fmt.Sprintf("batch %d of journal volume %x at %d: ", u.number, u.volume, u.off)
+	if u.needed == 0 {
+		s += "no header"
+	} else {
+		s += fmt.Sprintf("%d whole blocks of the %d needed", u.present, u.needed)
+	}
+	for _, why := range u.unknown {
+		s += "; " + why
+	}
+	return s
+}
+
+// blind reports that too many shards could not be looked at to say whether the batch was ever committed: with no more than m
+// unknown, a committed batch is decodable.
+func (u *undecodable) blind() bool { return len(u.unknown) > u.m }
+
+func newReader(ctx context.Context, opts *Options, vol Volume, eager erasure.Set, window int) *reader {
+	window = min(window, streamMemory/eager.Count()) &^ (blockAlign - 1)
+	return &reader{ctx: ctx, opts: opts, vol: vol, eager: eager, window: window}
+}
+
+// firstShards returns the first n shards: k of them are the data, k + m all.
+func firstShards(n int) erasure.Set { return erasure.Set(1)<<uint(n) - 1 }
+
+func (r *reader) close() {
+	for i := range r.shards {
+		if buf := r.shards[i].buf; buf != nil {
+			buf.Release()
+		}
+	}
+	r.shards = [erasure.MaxShards]shardWindow{}
+}
+
+func (r *reader) n() int { return r.vol.K() + r.vol.M() }
+
+// next reads the batch that e describes. The error is an *undecodable if there is none; the batch is in r otherwise.
+func (r *reader) next(e expectation) error {
+	if e.off >= r.vol.Capacity() {
+		return &undecodable{volume: r.vol.ID(), number: e.number, off: e.off, m: r.vol.M()}
+	}
+	if err := r.cover(e.off, 2*blockAlign); err != nil {
+		return err
+	}
+	for {
+		err := r.decode(e)
+		switch need := (*shortWindow)(nil); {
+		case errors.As(err, &need):
+			if err := r.cover(e.off, need.length); err != nil {
+				return err
+			}
+		case r.wantsMore(err):
+			if err := r.load(r.all()); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// all returns all shards of the volume.
+func (r *reader) all() erasure.Set { return firstShards(r.n()) }
+
+// wantsMore reports whether reading the rest of the shards might help.
+func (r *reader) wantsMore(err error) bool {
+	_, ok := errors.AsType[*undecodable](err)
+	return ok && r.loaded != r.all()
+}
+
+// shortWindow says that the batch is longer than what the window holds of it.
+type shortWindow struct{ length int }
+
+func (*shortWindow) Error() string { return "the window is too short" }
+
+// cover has the window hold n bytes from off, or up to the end of the volume.
+func (r *reader) cover(off int64, n int) error {
+	n = int(min(int64(n), r.vol.Capacity()-off))
+	if r.loaded != 0 && off >= r.from && off+int64(n) <= r.from+int64(r.length) {
+		return nil
+	}
+	length := int(min(int64(max(r.window, n)), r.vol.Capacity()-off))
+	for i := range r.shards {
+		if w := &r.shards[i]; w.buf != nil && len(w.buf.Bytes()) < length {
+			w.buf.Release()
+			w.buf = nil
+		}
+	}
+	r.from, r.length, r.loaded = off, length, 0
+	return r.load(r.eager)
+}
+
+// load reads the window of the shards that are not loaded yet. What a shard's own trouble is stays with the shard.
+func (r *reader) load(shards erasure.Set) error {
+	type read struct {
+		drive.Op
+		buf *ioring.Buf
+		vec [1][]byte
+	}
+	var reads [erasure.MaxShards]*read
+	over := make(chan int, erasure.MaxShards)
+	var submit []*drive.Op
+	for i := range shards.All() {
+		if r.loaded.Has(i) {
+			continue
+		}
+		r.loaded = r.loaded.With(i)
+		w := &r.shards[i]
+		file := r.vol.Shard(i)
+		switch {
+		case file == nil:
+			w.mem, w.err = nil, errMissing
+			continue
+		case w.out:
+			w.mem = nil
+			continue
+		}
+		if w.buf == nil {
+			buf, err := r.opts.Arena.Get(r.ctx, r.length)
+			if err != nil {
+				return err
+			}
+			w.buf = buf
+		}
+		// A segment that was cut short ends there; what follows counts as nothing.
+		n := int(min(int64(r.length), max(0, file.Size()-r.from)))
+		w.mem, w.err = w.buf.Bytes()[:n], nil
+		if n == 0 {
+			continue
+		}
+		w.buf.Retain()
+		op := &read{buf: w.buf, vec: [1][]byte{w.mem}}
+		op.Op = drive.Op{Kind: drive.Read, File: file, Off: r.from, Bufs: op.vec[:], Done: func(*drive.Op) {
+			op.buf.Release()
+			over <- i
+		}}
+		reads[i] = op
+		submit = append(submit, &op.Op)
+	}
+	drive.Submit(submit)
+	timer := time.NewTimer(r.opts.ReadTimeout)
+	defer timer.Stop()
+	var back erasure.Set
+	for back.Count() < len(submit) {
+		select {
+		case i := <-over:
+			back = back.With(i)
+		case <-timer.C:
+			for i, op := range reads {
+				if op != nil && !back.Has(i) {
+					w := &r.shards[i]
+					w.buf.Release() // The drive keeps it.
+					*w = shardWindow{out: true, err: fmt.Errorf("read of %d bytes not finished after %v", len(op.vec[0]), r.opts.ReadTimeout)}
+					reads[i] = nil
+				}
+			}
+			return r.accept(back, func(i int) error { return reads[i].Err })
+		}
+	}
+	return r.accept(back, func(i int) error { return reads[i].Err })
+}
+
+var errMissing = errors.New("its drive is missing")
+
+// accept takes in the outcome of reads that are over.
+func (r *reader) accept(back erasure.Set, errOf func(int) error) error {
+	for i := range back.All() {
+		if err := errOf(i); err != nil {
+			w := &r.shards[i]
+			w.mem, w.err = nil, err
+			r.opts.Logger.Warn("a journal segment cannot be read", "volume", fmt.Sprintf("%x", r.vol.ID()), "shard", i, "error", err)
+		}
+	}
+	return r.ctx.Err()
+}
+
+// block returns n bytes of a shard from off on, or nil if the window does not hold them.
+func (r *reader) block(shard int, off int64, n int) []byte {
+	mem := r.shards[shard].mem
+	from := int(off - r.from)
+	if from < 0 || n > len(mem)-from {
+		return nil
+	}
+	return mem[from : from+n : from+n]
+}
+
+// findHeader looks for the header of the batch that e describes in all shards loaded.
+func (r *reader) findHeader(e expectation) (h header, ok bool, err error) {
+	for i := range r.loaded.All() {
+		b := r.block(i, e.off, headerLen)
+		if b == nil {
+			continue
+		}
+		shard, _, err := parseHeader(b, &h)
+		if errors.Is(err, ErrVersion) {
+			return h, false, fmt.Errorf("journal volume %x at %d: %w", r.vol.ID(), e.off, err)
+		}
+		if err == nil && shard == i && r.matches(&h, e) {
+			return h, true, nil
+		}
+	}
+	return header{}, false, nil
+}
+
+// matches reports whether h is the batch that e describes. The chain and the LSN follow from what was committed before, so a
+// header that differs only in them is damage or a fork, and decides nothing here.
+func (r *reader) matches(h *header, e expectation) bool {
+	if h.volume != r.vol.ID() || h.k != r.vol.K() || h.m != r.vol.M() || h.off != e.off {
+		return false
+	}
+	return e.any || h.number == e.number && (e.salt == 0 || h.salt == e.salt) &&
+		(e.anyLSN || h.chain == e.chain && h.firstLSN == e.lsn)
+}
+
+// decode decodes the batch from the shards loaded.
+func (r *reader) decode(e expectation) error {
+	h, ok, err := r.findHeader(e)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return r.undecodable(e, nil)
+	}
+	if h.end() > r.vol.Capacity() {
+		return r.undecodable(e, nil)
+	}
+	if n := h.length(); e.off+int64(n) > r.from+int64(r.length) {
+		return &shortWindow{n}
+	}
+	r.header = h
+	r.good = 0
+	for i := range r.loaded.All() {
+		if r.verify(i) {
+			r.good = r.good.With(i)
+		}
+	}
+	needed := h.written() & firstShards(h.k)
+	if r.good&needed != needed {
+		if (r.good & h.written()).Count() < needed.Count() {
+			return r.undecodable(e, &h)
+		}
+		if err := r.reconstruct(needed &^ r.good); err != nil {
+			return err
+		}
+	}
+	return r.parse()
+}
+
+// verify reports whether a shard's block is whole; a shard that has none is.
+func (r *reader) verify(shard int) bool {
+	h := &r.header
+	n := h.shardLen(shard)
+	if n == 0 {
+		return true
+	}
+	b := r.block(shard, h.off, n)
+	if b == nil {
+		return false
+	}
+	var own header
+	at, sum, err := parseHeader(b, &own)
+	return err == nil && at == shard && own.sum == h.sum && (shard >= h.k || sum == h.sums[shard]) && erasure.Checksum(b[headerLen:]) == sum
+}
+
+// reconstruct decodes the data shards in want from those that are good, into the window.
+func (r *reader) reconstruct(want erasure.Set) error {
+	h := &r.header
+	length := h.length()
+	var payloads [erasure.MaxShards][]byte
+	for i := range r.n() {
+		switch {
+		case want.Has(i):
+			mem, err := r.spare(i, h.off, length)
+			if err != nil {
+				return err
+			}
+			payloads[i] = mem[headerLen:headerLen:length]
+		case h.shardLen(i) != 0 && r.good.Has(i):
+			// A shorter block is followed by bytes that nobody owns, up to the next batch. They count as zeros.
+			b := r.block(i, h.off, length)
+			if b == nil { // The segment was cut behind the block.
+				b = make([]byte, length)
+				copy(b, r.block(i, h.off, h.shardLen(i)))
+			}
+			clear(b[h.shardLen(i):])
+			payloads[i] = b[headerLen:]
+		}
+	}
+	if err := r.vol.Code().Reconstruct(payloads[:r.n()], want, h.empty()); err != nil {
+		return err
+	}
+	for i := range want.All() {
+		if erasure.Checksum(payloads[i][:h.dataLen(i)-headerLen]) != h.sums[i] {
+			// Every source has verified, so this takes a forgery or a bug in the code.
+			return fmt.Errorf("%w: batch %d of volume %x: shard %d does not decode to what was written", ErrDamaged, h.number, h.volume, i)
+		}
+	}
+	return nil
+}
+
+// spare returns the window's memory for a stretch of a shard that could not be read.
+func (r *reader) spare(shard int, off int64, n int) ([]byte, error) {
+	w := &r.shards[shard]
+	if w.buf == nil {
+		buf, err := r.opts.Arena.Get(r.ctx, r.length)
+		if err != nil {
+			return nil, err
+		}
+		w.buf = buf
+	}
+	if w.mem == nil {
+		w.mem = w.buf.Bytes()[:0]
+	}
+	from := int(off - r.from)
+	if from+n > len(w.mem) {
+		w.mem = w.buf.Bytes()[:from+n]
+	}
+	return w.mem[from : from+n], nil
+}
+
+// parse takes the payloads of the data shards apart into r.records, in the order of LSNs.
+func (r *reader) parse() error {
+	h := &r.header
+	clear(r.records[:cap(r.records)])
+	if cap(r.records) < int(h.count) {
+		r.records = make([]Record, h.count)
+	}
+	r.records = r.records[:h.count]
+	found := 0
+	for shard, n := range h.lens[:h.k] {
+		if n == 0 {
+			continue
+		}
+		payload := r.block(shard, h.off, h.dataLen(shard))[headerLen : headerLen+n]
+		for off := 0; off < len(payload); {
+			f, end, err := parseFrame(payload, off)
+			if err == nil && (f.index >= h.count || r.records[f.index].LSN != 0) {
+				err = fmt.Errorf("%w: record %d of %d twice or too many", errFrame, f.index, h.count)
+			}
+			if err != nil {
+				return fmt.Errorf("%w: batch %d of volume %x, shard %d: %w", ErrDamaged, h.number, h.volume, shard, err)
+			}
+			rec := Record{LSN: h.firstLSN + meta.LSN(f.index), Origin: f.origin, Payload: f.bytes, Loc: meta.RecordLoc{
+				Volume: h.volume, Batch: h.off, Shard: uint8(shard), Off: uint32(f.off), Len: uint32(len(f.bytes)),
+			}}
+			if rec.Origin == 0 {
+				rec.Origin = rec.LSN
+			}
+			r.records[f.index] = rec
+			found++
+			off = end
+		}
+	}
+	if found != int(h.count) {
+		return fmt.Errorf("%w: batch %d of volume %x: %d records of %d", ErrDamaged, h.number, h.volume, found, h.count)
+	}
+	return nil
+}
+
+// undecodable describes why there is no batch.
+func (r *reader) undecodable(e expectation, h *header) error {
+	u := &undecodable{volume: r.vol.ID(), number: e.number, off: e.off, m: r.vol.M()}
+	if h != nil {
+		u.present = (r.good & h.written()).Count()
+		u.needed = h.k - h.empty().Count()
+	}
+	for i := range r.n() {
+		if r.loaded.Has(i) && r.shards[i].err != nil && !r.vol.Absent(i) {
+			u.unknown = append(u.unknown, fmt.Sprintf("shard %d: %v", i, r.shards[i].err))
+		}
+	}
+	return u
+}
+
+// position is the journal's position behind the batch read last.
+func (r *reader) position() meta.Position { return r.header.position() }
+
+// following returns what the batch after the one read last must be.
+func (r *reader) following() expectation {
+	h := &r.header
+	return expectation{number: h.number + 1, off: h.end(), salt: h.salt, chain: h.sum, lsn: h.lastLSN() + 1}
+}
+
+// rebuild returns the block of a shard of the batch read last, as it was written. All data shards are good or decoded.
+func (r *reader) rebuild(shard int) ([]byte, error) {
+	h := &r.header
+	var blocks [erasure.MaxShards][]byte
+	for i := range h.k {
+		if n := h.dataLen(i); n != 0 {
+			blocks[i] = r.block(i, h.off, n)
+		}
+	}
+	payloadSum := uint64(0)
+	if shard < h.k {
+		payloadSum = h.sums[shard]
+	} else {
+		for i := h.k; i < h.k+h.m; i++ {
+			if i != shard {
+				blocks[i] = make([]byte, h.length()) // Computed along, and dropped: a repair is rare.
+				continue
+			}
+			mem, err := r.spare(i, h.off, h.length())
+			if err != nil {
+				return nil, err
+			}
+			blocks[i] = mem
+		}
+		if err := encodeParity(r.vol.Code(), &blocks); err != nil {
+			return nil, err
+		}
+		payloadSum = erasure.Checksum(blocks[shard][headerLen:])
+	}
+	var common [commonLen]byte
+	sealed := *h
+	sealed.seal(&common)
+	putHeader(blocks[shard], &common, sealed.sum, shard, payloadSum)
+	return blocks[shard], nil
+}
+
+// write writes a block of the batch read last and waits until it is durable.
+func (r *reader) write(file drive.File, shard int, block []byte) error {
+	buf := r.shards[shard].buf
+	buf.Retain()
+	over := make(chan error, 1)
+	op := &drive.Op{Kind: drive.Write, File: file, Off: r.header.off, Bufs: [][]byte{block}, Done: func(op *drive.Op) {
+		buf.Release()
+		over <- op.Err
+	}}
+	drive.Submit([]*drive.Op{op})
+	timer := time.NewTimer(r.opts.WriteTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-over:
+		return err
+	case <-timer.C:
+		w := &r.shards[shard]
+		w.buf.Release() // The drive keeps it.
+		*w = shardWindow{out: true, err: fmt.Errorf("write of %d bytes not finished after %v", len(block), r.opts.WriteTimeout)}
+		return w.err
+	}
+}

@@ -1,0 +1,57 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"penstock/meta"
+)
+
+// Scan calls fn with every batch of a journal volume, from its first up to the last that info counts, and verifies all of them. The batch
+// and its records are valid during the call.
+func (j *Journal) Scan(ctx context.Context, info VolumeInfo, fn func(*Batch) error) error {
+	v := j.opts.Volumes.Get(info.ID)
+	if v == nil {
+		return fmt.Errorf("%w: no drive holds a segment of volume %x", ErrUnavailable, info.ID)
+	}
+	r := newReader(ctx, &j.opts, v, firstShards(v.K()), streamWindow)
+	defer r.close()
+	e := expectation{number: 1, off: v.Start(), anyLSN: true}
+	for e.number <= info.LastBatch {
+		if err := r.next(e); err != nil {
+			u, ok := errors.AsType[*undecodable](err)
+			switch {
+			case !ok:
+				return err
+			case u.blind():
+				return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if err := fn(&Batch{r.position(), r.records}); err != nil {
+			return err
+		}
+		e = r.following()
+	}
+	return nil
+}
+
+// Survey returns the volumes that make up the journal, oldest first, as the newest one lists them, without changing anything. Where that
+// one ends, and which of the others have been freed since it was opened, only Recover finds out.
+func Survey(ctx context.Context, opts Options) ([]VolumeInfo, error) {
+	if opts.Apply == nil {
+		opts.Apply = func(*Batch) error { return nil }
+	}
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s, err := look(ctx, &opts)
+	if err != nil {
+		return nil, err
+	}
+	tail := infoOf(meta.Position{Volume: s.tail.ID(), Batch: 1, Next: s.start.end(), LSN: s.start.lastLSN()})
+	tail.Open = true
+	return append(s.listed, tail), nil
+}
