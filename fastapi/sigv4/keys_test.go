@@ -3,8 +3,11 @@ package sigv4
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestDeriveKey is the example of the AWS General Reference.
@@ -48,6 +51,29 @@ func TestKeyCacheKeepsWhatIsUsed(t *testing.T) {
 		_, old := c.old[inUse]
 		if !young && !old {
 			t.Fatalf("forgotten after %d others", i+1)
+		}
+	}
+}
+
+// TestSecretsAreNotPrinted prints what holds a secret in every way that a log might.
+func TestSecretsAreNotPrinted(t *testing.T) {
+	signer := Signer{AccessKey: "AKIAIOSFODNN7EXAMPLE", Secret: "canary", Region: "us-east-1"}
+	r := &Request{Method: []byte("GET"), RawPath: []byte("/"), Host: []byte("h")}
+	auth, err := signer.Sign(r, time.Unix(0, 0), "UNSIGNED-PAYLOAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		text := fmt.Sprintf(format+" "+format+" "+format+" "+format, signer, &signer, *auth, auth)
+		for _, secret := range []string{
+			signer.Secret,
+			hex.EncodeToString(auth.key[:]),
+			fmt.Sprint(auth.key[:3])[1:],                      // Decimal, as %v prints bytes.
+			fmt.Sprintf("%#x, %#x", auth.key[0], auth.key[1]), // As %#v does.
+		} {
+			if strings.Contains(text, strings.TrimSuffix(secret, "]")) {
+				t.Errorf("%s prints a secret: %s", format, text)
+			}
 		}
 	}
 }

@@ -12,6 +12,12 @@ import (
 // Signer signs requests, as a client does. Tests and load generators use it.
 type Signer struct{ AccessKey, Secret, Region string }
 
+// String keeps the secret out of whatever a Signer is printed to.
+func (s Signer) String() string { return "sigv4.Signer{" + s.AccessKey + "}" }
+
+// GoString does so for %#v.
+func (s Signer) GoString() string { return s.String() }
+
 // Digest returns the value of x-amz-content-sha256 for a Signed body.
 func Digest(body []byte) string {
 	sum := sha256.Sum256(body)

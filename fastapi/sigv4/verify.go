@@ -78,6 +78,12 @@ type Auth struct {
 	signature [signatureLen]byte
 }
 
+// String keeps the signing key out of whatever an Auth is printed to.
+func (a Auth) String() string { return "sigv4.Auth{" + a.scope + "}" }
+
+// GoString does so for %#v.
+func (a Auth) GoString() string { return a.String() }
+
 // scratch is the memory of one verification.
 type scratch struct {
 	query  query
