@@ -31,10 +31,10 @@ type Start struct {
 }
 
 // MaxStarts bounds the history of starts: a drive that was away for longer is taken to be merely old.
-const MaxStarts = 32
+const MaxStarts = 16
 
 // Identity is drive.json: what a drive knows of itself. On the drive it is indented JSON whose last
-// field is the CRC64NVME, in hexadecimal, of the same text with that field empty.
+// field is the CRC64NVME, in hexadecimal, of the same text with sixteen hyphens in that field.
 //
 //	{
 //	  "format": 1,              version of everything on the drive; a later one is refused
@@ -77,20 +77,20 @@ func (id *Identity) AddStart(s Start) {
 	}
 }
 
+// noSum stands for the checksum in the text that is summed. It is as long as any.
+const noSum = "----------------"
+
 // AppendTo appends the text of drive.json.
 func (id Identity) AppendTo(dst []byte) []byte {
-	id.Format = identityFormat
-	id.Sum = fmt.Sprintf("%016x", erasure.Checksum(id.text("")))
-	return append(dst, id.text(id.Sum)...)
-}
-
-func (id Identity) text(sum string) []byte {
-	id.Sum = sum
+	id.Format, id.Sum = identityFormat, noSum
 	b, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		panic("drive: identity does not marshal: " + err.Error())
 	}
-	return append(b, '\n')
+	b = append(b, '\n')
+	at := bytes.LastIndex(b, []byte(noSum))
+	copy(b[at:], fmt.Sprintf("%016x", erasure.Checksum(b)))
+	return append(dst, b...)
 }
 
 var (

@@ -1,0 +1,386 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"penstock/engine/drive"
+)
+
+// prepareRetry is how long Prepare does not try again after a failure: it is asked with every write.
+const prepareRetry = time.Second
+
+// Create returns a new volume of a class, its headers durable on all its drives. It uses the drives that
+// are healthy now; one that fails on the way is left out and the volume is made again without it.
+// ErrFull and ErrNoDrives say why there can be none. If ctx ends while another volume is being
+// made, Create returns its error.
+func (s *Set) Create(ctx context.Context, c Class) (*Volume, error) {
+	if c != Journal && c != Bulk {
+		panic(fmt.Sprintf("volume: Create of %v", c))
+	}
+	if !s.enter() {
+		return nil, ErrClosed
+	}
+	defer s.tasks.Done()
+	select {
+	case s.creating <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-s.creating }()
+	v := s.takePrepared(c)
+	if v == nil {
+		var err error
+		if v, err = s.make(c); err != nil {
+			return nil, fmt.Errorf("create %v volume: %w", c, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.volumes[v.ID()] = v // Close waits for us and then closes it.
+	return v, nil
+}
+
+// enter makes Close wait until tasks.Done is called. It reports false if the Set is closed.
+func (s *Set) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.tasks.Add(1)
+	}
+	return !s.closed
+}
+
+// Prepare sees to it that the next Create of a class has nothing left to do. At most one volume of each
+// class is made in advance, in the background.
+func (s *Set) Prepare(c Class) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &s.prepared[c]
+	if s.closed || p.busy || p.volume != nil || time.Now().Before(p.notUnto) {
+		return
+	}
+	p.busy = true
+	s.tasks.Go(func() {
+		s.creating <- struct{}{}
+		v, err := s.make(c)
+		<-s.creating
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.busy, p.volume = false, v
+		if err != nil {
+			p.notUnto = time.Now().Add(prepareRetry)
+			s.log.Debug("no volume could be prepared", "class", c.String(), "error", err)
+		}
+	})
+}
+
+// takePrepared returns a prepared volume if it is what would be made now. The caller holds the token.
+func (s *Set) takePrepared(c Class) *Volume {
+	s.mu.Lock()
+	v := s.prepared[c].volume
+	s.prepared[c].volume = nil
+	s.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	k, m := s.Geometry()
+	if v.M() != m || v.K() > k || slices.ContainsFunc(v.members, (*member).failed) {
+		s.release(v)
+		return nil
+	}
+	return v
+}
+
+// make makes a volume. The caller holds the token.
+func (s *Set) make(c Class) (*Volume, error) {
+	full := make(map[*member]bool)
+	for {
+		k, members, err := s.plan(c, s.sample(), full)
+		if err != nil {
+			return nil, err
+		}
+		v, err := s.build(c, k, members, full)
+		if v != nil || err != nil {
+			return v, err
+		}
+		// Some drive has failed or is full: each round has one less to choose from.
+	}
+}
+
+// build makes a volume on the given drives. It returns nil and no error when one of them let it down,
+// which has then been failed or entered in full.
+func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*Volume, error) {
+	h := header{
+		Class: c, Cell: s.opts.Cell, K: k, M: len(members) - k, Epoch: s.epoch, Length: s.length(c), Cluster: s.opts.Cluster,
+	}
+	for i, m := range members {
+		if slices.Contains(members[:i], m) {
+			panic("volume: two shards on one drive")
+		}
+		h.Drives = append(h.Drives, m.drive.ID())
+	}
+	s.mu.Lock()
+	s.sequence++
+	if s.sequence == 0 {
+		panic("volume: 2^32 volumes in one epoch")
+	}
+	h.Volume = ID(s.epoch)<<32 | ID(s.sequence)
+	s.mu.Unlock()
+	v, err := newVolume(s, h)
+	if err != nil {
+		return nil, err
+	}
+	files, errs := parallel(s.opts.Timeout, len(members), func(i int) (drive.File, error) {
+		return s.acquire(members[i], h.Length)
+	}, func(f drive.File) {
+		if f != nil {
+			_ = f.Close() // Of a drive that has failed.
+		}
+	})
+	v.files = files
+	whole := true
+	for i, err := range errs {
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+			full[members[i]] = true
+			whole = false
+		default:
+			s.fail(members[i], fmt.Errorf("make a segment for %v: %w", v, err))
+			whole = false
+		}
+	}
+	if whole {
+		whole = s.writeHeaders(v, h)
+	}
+	if !whole {
+		s.release(v)
+		return nil, nil
+	}
+	s.sample()
+	return v, nil
+}
+
+// acquire returns a segment of the given length on a drive: a free one if there is one, a new one
+// otherwise.
+func (s *Set) acquire(m *member, length int64) (drive.File, error) {
+	for {
+		total, raw, err := m.space()
+		if err != nil {
+			return nil, err
+		}
+		free, ok := s.takeFree(m, length, raw-indexRoom(total))
+		if !ok {
+			return s.create(m, length)
+		}
+		f, err := m.drive.Open(free.seg)
+		if err != nil {
+			return nil, fmt.Errorf("free segment %d: %w", free.seg, err)
+		}
+		if f.Size() == length {
+			return f, nil
+		}
+		err = f.Resize(length)
+		if err == nil {
+			return f, nil
+		}
+		if err := errors.Join(err, f.Close()); !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			return nil, err
+		}
+		// There is no room to extend it. Without it there is more.
+		if err := s.remove(m, free.seg); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// takeFree takes the best of a member's free segments for the given length: one that has it, then the
+// longest of the shorter ones if raw space is left to extend it, then, if a new one does not fit in that
+// space either, the shortest of the longer ones, and last the longest of the shorter ones, whose space
+// will serve a new one if it cannot be extended.
+func (s *Set) takeFree(m *member, length, raw int64) (freeSegment, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same, shorter, longer := -1, -1, -1
+	for i, f := range m.free {
+		switch {
+		case f.size == length:
+			same = i
+		case f.size < length:
+			if shorter < 0 || f.size > m.free[shorter].size {
+				shorter = i
+			}
+		default:
+			if longer < 0 || f.size < m.free[longer].size {
+				longer = i
+			}
+		}
+	}
+	best := -1
+	switch {
+	case same >= 0:
+		best = same
+	case shorter >= 0 && raw >= length-m.free[shorter].size:
+		best = shorter
+	case raw >= length:
+	case longer >= 0:
+		best = longer
+	case shorter >= 0:
+		best = shorter
+	}
+	if best < 0 {
+		return freeSegment{}, false
+	}
+	f := m.free[best]
+	m.free = slices.Delete(m.free, best, best+1)
+	return f, true
+}
+
+func (s *Set) create(m *member, length int64) (drive.File, error) {
+	s.mu.Lock()
+	seg := m.next
+	m.next++
+	m.segments++
+	s.mu.Unlock()
+	f, err := m.drive.Create(seg, length)
+	if err != nil {
+		s.mu.Lock()
+		m.segments--
+		s.mu.Unlock()
+	}
+	return f, err
+}
+
+// remove removes a segment that is neither in a volume nor in the free list.
+func (s *Set) remove(m *member, seg uint32) error {
+	if err := m.drive.Remove(seg); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.segments--
+	return nil
+}
+
+// writeHeaders writes the header of every segment that v has on a healthy drive, all at once, and reports
+// whether all shards have theirs. Drives that do not take it are failed.
+func (s *Set) writeHeaders(v *Volume, h header) bool {
+	type write struct {
+		op   drive.Op
+		done bool
+	}
+	writes := make([]write, len(v.files))
+	back := make(chan int, len(v.files))
+	var ops []*drive.Op
+	for i := range v.files {
+		f := v.Shard(i)
+		if f == nil {
+			continue
+		}
+		h.Shard, h.Seg = i, f.Seg()
+		block, release := s.block()
+		h.AppendTo(block[:0])
+		writes[i].op = drive.Op{Kind: drive.Write, File: f, Bufs: [][]byte{block}, Done: func(*drive.Op) {
+			release() // Not before, even if we have given up waiting.
+			back <- i
+		}}
+		ops = append(ops, &writes[i].op)
+	}
+	drive.Submit(ops)
+	timer := time.NewTimer(s.opts.Timeout)
+	defer timer.Stop()
+	for waiting := len(ops); waiting > 0; waiting-- {
+		select {
+		case i := <-back:
+			writes[i].done = true
+		case <-timer.C:
+			waiting = 0
+		}
+	}
+	whole := len(ops) == len(v.files)
+	for i := range writes {
+		switch w := &writes[i]; {
+		case w.op.File == nil:
+		case !w.done:
+			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, ErrTimeout))
+			whole = false
+		case w.op.Err != nil:
+			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, w.op.Err))
+			whole = false
+		}
+	}
+	return whole
+}
+
+// block returns a block of memory for a header. It never waits: uploads may hold all of the arena while
+// they wait for the volume that the header is for.
+func (s *Set) block() (block []byte, release func()) {
+	if s.opts.Arena != nil {
+		if buf := s.opts.Arena.TryGet(headerLen); buf != nil {
+			return buf.Bytes(), buf.Release
+		}
+	}
+	return drive.Aligned(headerLen), func() {}
+}
+
+// Free gives the segments of a volume up to be used again. It fails if the volume is pinned or gone.
+// Drives that fail on the way keep their segment; it is free when they come back and the volume,
+// found again, is freed again.
+func (s *Set) Free(v *Volume) error {
+	if !v.pins.CompareAndSwap(0, freed) {
+		if v.pins.Load() < 0 {
+			return fmt.Errorf("free %v: %w", v, ErrFreed)
+		}
+		return fmt.Errorf("free %v: %w, by %d", v, ErrPinned, v.Pins())
+	}
+	if !s.enter() {
+		v.pins.Store(0)
+		return fmt.Errorf("free %v: %w", v, ErrClosed)
+	}
+	defer s.tasks.Done()
+	s.mu.Lock()
+	delete(s.volumes, v.ID())
+	s.mu.Unlock()
+	s.release(v)
+	return nil
+}
+
+// release writes to the segments of v that they are free, and enters those where that succeeded in the
+// free lists. A segment whose drive is short of room for the index is removed instead.
+func (s *Set) release(v *Volume) {
+	h := v.header
+	h.Class = classFree
+	s.writeHeaders(v, h)
+	_, errs := parallel(s.opts.Timeout, len(v.files), func(i int) (struct{}, error) {
+		f, m := v.files[i], v.members[i]
+		if f == nil {
+			return struct{}{}, nil
+		}
+		seg, size := f.Seg(), f.Size()
+		if err := f.Close(); err != nil || m.failed() {
+			return struct{}{}, err
+		}
+		total, raw, err := m.space()
+		if err != nil {
+			return struct{}{}, err
+		}
+		if raw < indexRoom(total) {
+			return struct{}{}, s.remove(m, seg)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		m.free = append(m.free, freeSegment{seg, size})
+		return struct{}{}, nil
+	}, nil)
+	for i, err := range errs {
+		if err != nil {
+			s.fail(v.members[i], fmt.Errorf("free a segment of %v: %w", v, err))
+		}
+	}
+	s.sample()
+}

@@ -1,0 +1,25 @@
+// Package volume makes volumes out of segments.
+//
+// A [Volume] is n = k + m segments of one length on n different drives, written in lockstep: what lies
+// at an offset of one belongs with what lies at that offset of the others. Each segment begins with a
+// header that names its volume, its place in it and all its drives, so a [Set] finds its volumes again
+// by reading headers, in whatever order the drives come and whichever of them are missing.
+//
+// Geometry is decided volume by volume from the drives that are healthy now; see [Geometry]. A drive
+// that fails takes no part in new volumes, and those that it is in go on without it. A full drive makes
+// new volumes narrower, never thinner in parity.
+//
+// Segments of a freed volume are used again: their blocks have been written, so overwriting them costs
+// the file system nothing. Their headers say that they are free before anyone may use them, so
+// no start takes them for live. If some headers could not be rewritten, because a drive was away or
+// power failed, the volume comes back with the shards that are left; whoever knows what is live
+// frees it again. Ids are never used twice, so it cannot be mistaken for another.
+//
+// The epoch orders starts. It is one more than any that a header or a drive.json has ever named, and is
+// durable on every drive before the first volume bears it. Each start also has a random name,
+// kept in drive.json, by which two halves of a store that were started apart are told from a drive
+// that was merely away: the former are refused.
+//
+// Package volume does not know what volumes hold. Whoever does decides when one is freed or trimmed,
+// and pins it while something may still be reading or writing it.
+package volume

@@ -1,0 +1,286 @@
+package volume
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"penstock/engine/drive"
+	"penstock/erasure"
+)
+
+// Open finds the volumes on the drives and begins a new epoch. A drive that cannot be read or written is
+// failed and left out, as it would be later; what contradicts itself is refused by name.
+func Open(ctx context.Context, opts Options) (*Set, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	s := &Set{
+		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1),
+		volumes: make(map[ID]*Volume), codes: make(map[[2]int]*erasure.Code),
+	}
+	drives := slices.SortedFunc(slices.Values(opts.Drives), func(a, b drive.Drive) int { return compareIDs(a.ID(), b.ID()) })
+	shares := make(map[uint64]int)
+	for _, d := range drives {
+		shares[d.Device()]++
+	}
+	for _, d := range drives {
+		s.members = append(s.members, &member{drive: d, shares: shares[d.Device()]})
+	}
+	if len(shares) < len(drives) {
+		s.log.Warn("unprotected: drives share one file system", "drives", len(drives), "file systems", len(shares))
+	}
+	// Whatever is refused is refused before anything is written.
+	found, err := s.scan(ctx)
+	var latest *drive.Identity
+	if err == nil {
+		latest, err = s.checkIdentities(found)
+	}
+	if err == nil {
+		err = s.gather(found)
+	}
+	if err == nil {
+		err = s.begin(found, latest)
+	}
+	if err != nil {
+		for _, f := range found {
+			f.close()
+		}
+		return nil, err
+	}
+	space := s.sample()
+	if len(s.healthy()) == 0 {
+		err := s.noDrives()
+		for _, f := range found {
+			f.close()
+		}
+		return nil, err
+	}
+	smallest, largest := int64(0), int64(0)
+	for i, m := range s.members {
+		if total := space.total[i]; !m.failed() {
+			if smallest == 0 || total < smallest {
+				smallest = total
+			}
+			largest = max(largest, total)
+		}
+	}
+	s.journalLen, s.bulkLen = defaultLengths(smallest, largest)
+	if opts.JournalLen != 0 {
+		s.journalLen = opts.JournalLen
+	}
+	if opts.BulkLen != 0 {
+		s.bulkLen = opts.BulkLen
+	}
+	return s, nil
+}
+
+// noDrives is ErrNoDrives with the reason of each drive.
+func (s *Set) noDrives() error {
+	errs := []error{ErrNoDrives}
+	for _, m := range s.members {
+		if err := m.err.Load(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", m.drive.Path(), *err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// scanned is what one drive was found to hold.
+type scanned struct {
+	identity drive.Identity
+	segments []scannedSegment
+}
+
+type scannedSegment struct {
+	seg    uint32
+	size   int64
+	file   drive.File // Open if the header is that of a volume.
+	header header
+	err    error // Why there is no header.
+}
+
+func (f *scanned) close() {
+	for i := range f.segments {
+		if file := f.segments[i].file; file != nil {
+			_ = file.Close() // Nothing was written.
+			f.segments[i].file = nil
+		}
+	}
+}
+
+// scan reads the identity and all headers of every drive, all drives at once.
+func (s *Set) scan(ctx context.Context) ([]scanned, error) {
+	// As long as there is progress a scan may take its time; a drive that stops answering ends it.
+	ticks := make([]atomic.Int64, len(s.members))
+	results := make([]chan error, len(s.members))
+	found := make([]*scanned, len(s.members))
+	for i, m := range s.members {
+		f := new(scanned)
+		found[i], results[i] = f, make(chan error, 1)
+		go func() { results[i] <- s.scanDrive(ctx, m, f, &ticks[i]) }()
+	}
+	all := make([]scanned, len(s.members))
+	var refusal error
+	for i, m := range s.members {
+		switch err := waitProgress(results[i], &ticks[i], s.opts.Timeout); {
+		case err == nil:
+			all[i] = *found[i]
+		case errors.Is(err, ErrTimeout): // Its goroutine still owns what it has found.
+			s.fail(m, fmt.Errorf("scan: %w", err))
+		case ctx.Err() != nil || isRefusal(err):
+			found[i].close()
+			refusal = cmp.Or(refusal, err)
+		default:
+			found[i].close()
+			s.fail(m, fmt.Errorf("scan: %w", err))
+		}
+	}
+	return all, refusal
+}
+
+// isRefusal tells what an operator must see to from what a broken drive answers.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*drive.RefusedError](err)
+	return ok
+}
+
+// scanBatch is how many headers of a drive are read at once.
+const scanBatch = 64
+
+// scanDrive fills f. It counts its progress in tick.
+func (s *Set) scanDrive(ctx context.Context, m *member, f *scanned, tick *atomic.Int64) (err error) {
+	if f.identity, err = drive.ReadIdentity(m.drive); err != nil {
+		return err
+	}
+	tick.Add(1)
+	segs, err := m.drive.Segments()
+	if err != nil {
+		return err
+	}
+	tick.Add(1)
+	for batch := range slices.Chunk(segs, scanBatch) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var group drive.Group
+		var ops []*drive.Op
+		first := len(f.segments)
+		reading := make([]int, 0, len(batch)) // Segment of each op.
+		for _, seg := range batch {
+			found := scannedSegment{seg: seg}
+			file, err := m.drive.Open(seg)
+			if err != nil {
+				found.err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			} else {
+				found.file, found.size = file, file.Size()
+			}
+			switch {
+			case err != nil:
+			case found.size < headerLen:
+				found.err = errBlank // Power failed while it was made.
+			default:
+				reading = append(reading, len(f.segments))
+				ops = append(ops, &drive.Op{Kind: drive.Read, File: file, Bufs: [][]byte{drive.Aligned(headerLen)}})
+			}
+			f.segments = append(f.segments, found)
+			tick.Add(1)
+		}
+		group.Submit(ops...)
+		_ = group.Wait(context.Background()) // Who waits for us gives up; each op has its error.
+		tick.Add(1)
+		for i, op := range ops {
+			found := &f.segments[reading[i]]
+			if op.Err != nil {
+				found.err = fmt.Errorf("%w: %w", ErrDamaged, op.Err)
+			} else {
+				found.header, found.err = parseHeader(op.Bufs[0])
+			}
+		}
+		for i := first; i < len(f.segments); i++ {
+			if found := &f.segments[i]; found.file != nil && (found.err != nil || found.header.Class == classFree) {
+				if err := found.file.Close(); err != nil {
+					return err
+				}
+				found.file = nil
+			}
+		}
+	}
+	return nil
+}
+
+// gather makes volumes of the segments.
+func (s *Set) gather(found []scanned) error {
+	for i, m := range s.members {
+		if m.failed() {
+			found[i].close()
+			continue
+		}
+		for j := range found[i].segments {
+			f := &found[i].segments[j]
+			m.segments++
+			if f.seg == 1<<32-1 {
+				return fmt.Errorf("volume: no segment number is left on %s", m.drive.Path())
+			}
+			m.next = max(m.next, f.seg+1)
+			switch {
+			case errors.Is(f.err, errBlank), f.err == nil && f.header.Class == classFree:
+				m.free = append(m.free, freeSegment{f.seg, f.size})
+			case errors.Is(f.err, ErrVersion):
+				return segmentRefused(m, f, drive.NewerFormat, f.err.Error(), "use the version that wrote it or a later one")
+			case f.err != nil:
+				m.damaged.Add(1)
+				s.log.Warn("a segment's header cannot be trusted; the segment is left alone",
+					"drive", m.drive.Path(), "segment", f.seg, "error", f.err)
+			default:
+				if err := s.place(m, f); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func segmentRefused(m *member, f *scannedSegment, reason drive.Reason, what, right string) error {
+	return &drive.RefusedError{
+		Path: m.drive.Path(), Reason: reason, What: fmt.Sprintf("has in segment %d: %s", f.seg, what), Right: right,
+	}
+}
+
+// place puts a segment in its volume.
+func (s *Set) place(m *member, f *scannedSegment) error {
+	h := &f.header
+	const away = "take the segment's file away"
+	switch {
+	case h.Cluster != s.opts.Cluster:
+		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cluster %v", h.Cluster), away)
+	case h.Cell != s.opts.Cell:
+		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cell %d", h.Cell), away)
+	case h.Drives[h.Shard] != m.drive.ID():
+		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d of drive %v", h.Seg, h.Drives[h.Shard]), away)
+	case h.Seg != f.seg:
+		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d", h.Seg), away)
+	}
+	v := s.volumes[h.Volume]
+	if v == nil {
+		var err error
+		if v, err = newVolume(s, *h); err != nil {
+			return err
+		}
+		s.volumes[h.Volume] = v
+	}
+	if !v.header.sameVolume(h) {
+		return segmentRefused(m, f, drive.Damaged,
+			fmt.Sprintf("shard %d of %v, but other drives describe that volume differently", h.Shard, v),
+			"find out which of the drives are not of this store as it is now")
+	}
+	if v.files[h.Shard] != nil {
+		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("shard %d of %v, which segment %d has too", h.Shard, v, v.files[h.Shard].Seg()), away)
+	}
+	v.files[h.Shard] = f.file
+	return nil
+}

@@ -1,0 +1,286 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock/engine/drive"
+	"penstock/erasure"
+)
+
+var (
+	// ErrFull says that there is no room for another volume of the class.
+	ErrFull = errors.New("the drives are full")
+	// ErrNoDrives says that no drive is healthy.
+	ErrNoDrives = errors.New("no healthy drive")
+	// ErrPinned says that a volume is in use.
+	ErrPinned = errors.New("the volume is pinned")
+	// ErrFreed says that a volume was freed before.
+	ErrFreed = errors.New("the volume was freed before")
+	// ErrClosed says that the Set is closed.
+	ErrClosed = errors.New("the volumes are closed")
+	// ErrTimeout says that a drive did not answer in time.
+	ErrTimeout = errors.New("the drive does not answer")
+)
+
+// Set is all volumes of a cell. Its methods are safe for concurrent use.
+type Set struct {
+	opts       Options
+	log        *slog.Logger
+	epoch      uint32
+	journalLen int64
+	bulkLen    int64
+	members    []*member // By drive id. Immutable after Open.
+	missing    []drive.ID
+
+	creating chan struct{} // Holds the token of whoever makes a volume: one at a time, so that two do not plan with the same room.
+	tasks    sync.WaitGroup
+	space    atomic.Pointer[spaceSample]
+	sampling atomic.Bool
+
+	mu       sync.Mutex // Guards the fields below, and those that member names.
+	volumes  map[ID]*Volume
+	codes    map[[2]int]*erasure.Code
+	sequence uint32 // Of the last id given out in this epoch.
+	prepared [numClasses]preparedVolume
+	closed   bool
+}
+
+// preparedVolume is a volume made in advance.
+type preparedVolume struct {
+	volume  *Volume
+	busy    bool      // Somebody makes one.
+	notUnto time.Time // Until then it is not tried again, after a failure.
+}
+
+// member is one present drive.
+type member struct {
+	drive  drive.Drive
+	shares int                   // Drives on the same file system, this one included.
+	err    atomic.Pointer[error] // Why it has failed; nil while it is healthy.
+
+	damaged atomic.Int32 // Segments whose header cannot be trusted. They are left alone.
+
+	// Guarded by Set.mu.
+	segments int
+	next     uint32 // Number for the next new segment.
+	free     []freeSegment
+}
+
+// freeSegment is a segment that may be used again.
+type freeSegment struct {
+	seg  uint32
+	size int64
+}
+
+func (m *member) failed() bool { return m.err.Load() != nil }
+
+func (s *Set) member(id drive.ID) *member {
+	for _, m := range s.members {
+		if m.drive.ID() == id {
+			return m
+		}
+	}
+	return nil
+}
+
+// fail marks a drive as failed, for good.
+func (s *Set) fail(m *member, err error) {
+	if m.err.CompareAndSwap(nil, &err) {
+		s.log.Error("a drive has failed and is used no more", "drive", m.drive.Path(), "id", m.drive.ID().String(), "error", err)
+	}
+}
+
+// healthy returns the members that have not failed.
+func (s *Set) healthy() []*member {
+	return slices.DeleteFunc(slices.Clone(s.members), (*member).failed)
+}
+
+func (s *Set) code(k, m int) (*erasure.Code, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.codes[[2]int{k, m}]; c != nil {
+		return c, nil
+	}
+	c, err := erasure.New(k, m)
+	if err == nil {
+		s.codes[[2]int{k, m}] = c
+	}
+	return c, err
+}
+
+// Epoch returns the epoch of this start.
+func (s *Set) Epoch() uint32 { return s.epoch }
+
+// Geometry returns what a volume made now would have, were no drive full.
+func (s *Set) Geometry() (k, m int) { return Geometry(len(s.healthy()), s.opts.Parity) }
+
+// Healthy reports whether a drive is present and has not failed.
+func (s *Set) Healthy(id drive.ID) bool {
+	m := s.member(id)
+	return m != nil && !m.failed()
+}
+
+// FailDrive gives up a drive for good, as [Volume.Fail] does.
+func (s *Set) FailDrive(id drive.ID, err error) {
+	if m := s.member(id); m != nil {
+		s.fail(m, err)
+	}
+}
+
+// Get returns a volume, or nil if there is none with this id.
+func (s *Set) Get(id ID) *Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.volumes[id]
+}
+
+// Volumes returns all volumes by id. Those prepared and not yet given out are not among them.
+func (s *Set) Volumes() []*Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.volumes), func(a, b *Volume) int {
+		if a.ID() < b.ID() {
+			return -1
+		}
+		return 1
+	})
+}
+
+// DriveState is what a Set makes of a drive.
+type DriveState uint8
+
+// The states.
+const (
+	DriveOK DriveState = iota
+	DriveFailed
+	DriveMissing
+)
+
+func (s DriveState) String() string {
+	switch s {
+	case DriveOK:
+		return "ok"
+	case DriveFailed:
+		return "failed"
+	case DriveMissing:
+		return "missing"
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// DriveStatus is the state of one drive of the cell.
+type DriveStatus struct {
+	ID       drive.ID
+	Path     string // Empty if it is missing.
+	State    DriveState
+	Err      error // Why it failed.
+	Total    int64 // Bytes of its file system, or its part of one that it shares.
+	Free     int64 // Of these, neither taken by others nor by volumes.
+	Segments int   // All of them; the fields below are parts of this.
+	Unused   int   // Free, to be used again.
+	Damaged  int   // Left alone because their headers cannot be trusted.
+}
+
+// Drives returns the state of every drive of the cell, present or not. What it says of space may be
+// a second old.
+func (s *Set) Drives() []DriveStatus {
+	space := s.sampled()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []DriveStatus
+	for i, m := range s.members {
+		d := DriveStatus{
+			ID: m.drive.ID(), Path: m.drive.Path(), Total: space.total[i], Free: space.raw[i] + m.freeLen(),
+			Segments: m.segments, Unused: len(m.free), Damaged: int(m.damaged.Load()),
+		}
+		if err := m.err.Load(); err != nil {
+			d.State, d.Err = DriveFailed, *err
+		}
+		list = append(list, d)
+	}
+	for _, id := range s.missing {
+		list = append(list, DriveStatus{ID: id, State: DriveMissing})
+	}
+	return list
+}
+
+// Close waits for what goes on in the background and closes all segments. The drives stay open.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.tasks.Wait()
+	s.mu.Lock()
+	spare := s.prepared
+	s.prepared = [numClasses]preparedVolume{}
+	volumes := slices.Collect(maps.Values(s.volumes))
+	s.mu.Unlock()
+	for _, p := range spare {
+		if p.volume != nil {
+			s.release(p.volume)
+		}
+	}
+	var errs []error
+	for _, v := range volumes {
+		for i, f := range v.files {
+			if f == nil {
+				continue
+			}
+			if err := f.Close(); err != nil && !v.members[i].failed() {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parallel runs f for 0 to n-1, each on a goroutine of its own, and returns what they return. Those that
+// have not returned in time are left behind with ErrTimeout, because a drive that hangs may hang
+// for ever; what they bring in the end is given to late, unless that is nil.
+func parallel[T any](limit time.Duration, n int, f func(i int) (T, error), late func(T)) ([]T, []error) {
+	type result struct {
+		i     int
+		value T
+		err   error
+	}
+	results := make(chan result, n) // Room for all, so that nobody who is late blocks.
+	for i := range n {
+		go func() {
+			value, err := f(i)
+			results <- result{i, value, err}
+		}()
+	}
+	values, errs := make([]T, n), make([]error, n)
+	for i := range errs {
+		errs[i] = ErrTimeout
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for got := range n {
+		select {
+		case r := <-results:
+			values[r.i], errs[r.i] = r.value, r.err
+		case <-timer.C:
+			if late != nil {
+				go func() {
+					for range n - got {
+						late((<-results).value)
+					}
+				}()
+			}
+			return values, errs
+		}
+	}
+	return values, errs
+}

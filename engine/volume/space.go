@@ -1,0 +1,164 @@
+package volume
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"penstock/engine/drive"
+)
+
+// spaceSample is the space of all members at one time, in their order. A file system that several drives
+// share is counted once: each drive has its part.
+type spaceSample struct {
+	total, raw []int64 // Of the file system; raw is what it could still give to anyone.
+	at         time.Time
+}
+
+// spaceAge is how old a sample may be for questions that need no exact answer, such as Full: they come
+// with every request.
+const spaceAge = time.Second
+
+// sample asks all drives for their space. One that does not answer has none, and is failed.
+func (s *Set) sample() *spaceSample {
+	type space struct{ total, raw int64 }
+	values, errs := parallel(s.opts.Timeout, len(s.members), func(i int) (space, error) {
+		m := s.members[i]
+		if m.failed() {
+			return space{}, nil
+		}
+		total, raw, err := m.space()
+		return space{total, raw}, err
+	}, nil)
+	sample := &spaceSample{total: make([]int64, len(values)), raw: make([]int64, len(values)), at: time.Now()}
+	for i, v := range values {
+		if errs[i] != nil {
+			s.fail(s.members[i], errs[i])
+			continue
+		}
+		sample.total[i], sample.raw[i] = v.total, v.raw
+	}
+	s.space.Store(sample)
+	return sample
+}
+
+// space returns the member's part of its file system, and what is free of that.
+func (m *member) space() (total, raw int64, err error) {
+	total, raw, err = m.drive.Space()
+	return total / int64(m.shares), raw / int64(m.shares), err
+}
+
+// sampled returns the last sample. If that is old it has a new one taken in the background, so that a
+// drive that hangs holds up nobody who only asks.
+func (s *Set) sampled() *spaceSample {
+	sample := s.space.Load()
+	if time.Since(sample.at) > spaceAge && s.sampling.CompareAndSwap(false, true) {
+		if !s.enter() {
+			return sample
+		}
+		go func() {
+			defer s.tasks.Done()
+			defer s.sampling.Store(false)
+			s.sample()
+		}()
+	}
+	return sample
+}
+
+// freeLen returns the bytes of the member's free segments. The caller holds Set.mu.
+func (m *member) freeLen() int64 {
+	var n int64
+	for _, f := range m.free {
+		n += f.size
+	}
+	return n
+}
+
+// indexRoom returns how much of a drive is left to the index and its checkpoints, which cannot use the
+// space of free segments.
+func indexRoom(total int64) int64 { return min(total/indexShare, maxIndexShare) }
+
+// length returns the length of new segments of a class.
+func (s *Set) length(c Class) int64 {
+	if c == Journal {
+		return s.journalLen
+	}
+	return s.bulkLen
+}
+
+// hasRoom reports whether member i can take another segment of the class. Bulk leaves room for the
+// journal, and both for the index. The caller holds s.mu.
+func (s *Set) hasRoom(space *spaceSample, i int, c Class) bool {
+	spare := space.raw[i] + s.members[i].freeLen() - s.length(c) - indexRoom(space.total[i])
+	if c == Bulk {
+		spare -= int64(s.opts.Reserve) * s.journalLen
+	}
+	return spare >= 0
+}
+
+// plan chooses k, m and the drives of the next volume of a class, in shard order. Drives in full
+// are taken to have no room.
+func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool) (k int, members []*member, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type candidate struct {
+		*member
+		free int64
+		rank int // Among the candidates of its file system, most room first.
+	}
+	var candidates []candidate
+	healthy := 0
+	for i, m := range s.members {
+		if m.failed() {
+			continue
+		}
+		healthy++
+		if !full[m] && s.hasRoom(space, i, c) {
+			candidates = append(candidates, candidate{member: m, free: space.raw[i] + m.freeLen()})
+		}
+	}
+	if healthy == 0 {
+		return 0, nil, ErrNoDrives
+	}
+	k, m := Geometry(healthy, s.opts.Parity)
+	k = min(k, len(candidates)-m)
+	if k < 1 {
+		return 0, nil, ErrFull
+	}
+	// Drives that share a file system fail together: take a second of one only when all have given one.
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(b.free, a.free) })
+	seen := make(map[uint64]int)
+	for i := range candidates {
+		device := candidates[i].drive.Device()
+		candidates[i].rank = seen[device]
+		seen[device]++
+	}
+	slices.SortStableFunc(candidates, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
+	candidates = candidates[:k+m]
+	// The shards start at another drive each time, so that parity, which healthy reads do not touch,
+	// is spread over all.
+	slices.SortFunc(candidates, func(a, b candidate) int { return compareIDs(a.drive.ID(), b.drive.ID()) })
+	for i := range candidates {
+		members = append(members, candidates[(i+int(s.sequence))%len(candidates)].member)
+	}
+	return k, members, nil
+}
+
+func compareIDs(a, b drive.ID) int { return slices.Compare(a[:], b[:]) }
+
+// Space returns the bytes of the healthy drives and how many of these are neither taken by others nor by
+// volumes, parity included in both. It may be a second old.
+func (s *Set) Space() (total, free int64) {
+	for _, d := range s.Drives() {
+		if d.State == DriveOK {
+			total, free = total+d.Total, free+d.Free
+		}
+	}
+	return total, free
+}
+
+// Full reports whether there is no room for another volume of a class. It may be a second late.
+func (s *Set) Full(c Class) bool {
+	_, _, err := s.plan(c, s.sampled(), nil)
+	return err != nil
+}

@@ -1,0 +1,133 @@
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"penstock/engine/drive"
+	"penstock/erasure"
+)
+
+// Volume is n segments on n drives. Its methods are safe for concurrent use.
+type Volume struct {
+	set     *Set
+	header  header // Of shard 0; the same for all but shard and segment number.
+	code    *erasure.Code
+	members []*member    // In shard order; nil where the drive is missing.
+	files   []drive.File // In shard order; nil where there is no segment. Closed when the volume is freed.
+	pins    atomic.Int64 // freed once the volume is.
+}
+
+// freed is far below any number of pins.
+const freed = -1 << 62
+
+func newVolume(s *Set, h header) (*Volume, error) {
+	code, err := s.code(h.K, h.M)
+	if err != nil {
+		return nil, fmt.Errorf("volume %v: %w", Name(h.Volume), err)
+	}
+	n := h.K + h.M
+	v := &Volume{set: s, header: h, code: code, members: make([]*member, n), files: make([]drive.File, n)}
+	for i, id := range h.Drives {
+		v.members[i] = s.member(id)
+	}
+	return v, nil
+}
+
+// Name returns the form of a volume's id that people read: epoch and sequence.
+func Name(id ID) string { return fmt.Sprintf("%d-%d", uint32(id>>32), uint32(id)) }
+
+func (v *Volume) String() string { return fmt.Sprintf("%v volume %s", v.Class(), Name(v.ID())) }
+
+func (v *Volume) ID() ID              { return v.header.Volume }
+func (v *Volume) Class() Class        { return v.header.Class }
+func (v *Volume) K() int              { return v.header.K }
+func (v *Volume) M() int              { return v.header.M }
+func (v *Volume) N() int              { return v.header.K + v.header.M }
+func (v *Volume) Epoch() uint32       { return v.header.Epoch }
+func (v *Volume) Code() *erasure.Code { return v.code }
+
+// Start returns the offset of the first byte for data.
+func (v *Volume) Start() int64 { return headerLen }
+
+// Capacity returns the length of each segment, header included, as it was before any Trim.
+func (v *Volume) Capacity() int64 { return v.header.Length }
+
+// Drives returns the ids of the drives, in shard order. The caller must not change it.
+func (v *Volume) Drives() []drive.ID { return v.header.Drives }
+
+// Shard returns the segment of shard i, or nil when its drive is missing or failed, or has no sound
+// segment of this volume.
+func (v *Volume) Shard(i int) drive.File {
+	if v.files[i] == nil || v.members[i].failed() {
+		return nil
+	}
+	return v.files[i]
+}
+
+// LastResort is Shard, but for drives that have failed: they may still read. What they return is to be
+// trusted no more and no less than what any drive returns.
+func (v *Volume) LastResort(i int) drive.File { return v.files[i] }
+
+// Absent reports that the drive of shard i is there and works, but certainly holds no segment of this
+// volume: power failed before it was made, or somebody removed it. As long as any segment of
+// the drive has a damaged header, that segment may be the one, and nothing is certain.
+func (v *Volume) Absent(i int) bool {
+	m := v.members[i]
+	return v.files[i] == nil && m != nil && !m.failed() && m.damaged.Load() == 0
+}
+
+// Fail gives up the drive of shard i for good: no new volume uses it, and Shard answers nil for it in
+// all volumes. The first failure of a drive is logged.
+func (v *Volume) Fail(i int, err error) {
+	if m := v.members[i]; m != nil {
+		v.set.fail(m, fmt.Errorf("shard %d of %v: %w", i, v, err))
+	}
+}
+
+// Pin keeps the volume from being freed until Unpin. It reports false if it has been freed already.
+func (v *Volume) Pin() bool {
+	for {
+		n := v.pins.Load()
+		if n < 0 {
+			return false
+		}
+		if v.pins.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Unpin takes back one Pin.
+func (v *Volume) Unpin() {
+	if v.pins.Add(-1) < 0 {
+		panic("volume: Unpin of " + v.String() + ", which is not pinned")
+	}
+}
+
+// Pins returns how many pins there are.
+func (v *Volume) Pins() int { return int(max(v.pins.Load(), 0)) }
+
+// Trim gives back the space of all segments behind end, rounded up to whole blocks. Nothing may be in
+// flight behind end, and nothing is written to the volume any more.
+func (v *Volume) Trim(end int64) error {
+	end = (end + drive.BlockLen - 1) / drive.BlockLen * drive.BlockLen
+	if end < headerLen || end > v.header.Length {
+		return fmt.Errorf("trim %v to %d: not in %d to %d", v, end, headerLen, v.header.Length)
+	}
+	_, errs := parallel(v.set.opts.Timeout, v.N(), func(i int) (struct{}, error) {
+		f := v.Shard(i)
+		if f == nil || f.Size() <= end {
+			return struct{}{}, nil
+		}
+		return struct{}{}, f.Resize(end)
+	}, nil)
+	for i, err := range errs {
+		if err != nil {
+			v.Fail(i, fmt.Errorf("trim: %w", err))
+		}
+	}
+	v.set.sample()
+	return errors.Join(errs...)
+}
