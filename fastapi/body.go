@@ -1,0 +1,297 @@
+package fastapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io"
+	"net"
+	"time"
+
+	md5simd "github.com/minio/md5-simd"
+
+	"penstock/engine"
+	"penstock/fastapi/awschunk"
+	"penstock/fastapi/sigv4"
+)
+
+// body is a request's payload on its way to the engine: from the socket, freed of its chunks, hashed as it passes.
+// Only what this request needs is computed; CRC64NVME comes from the engine, which has it anyway.
+type body struct {
+	r      *request
+	wire   pacedReader
+	src    io.Reader        // wire, or the decoder over it.
+	chunks *awschunk.Reader // The decoder, of an aws-chunked body.
+	size   int64            // Of the decoded bytes; -1 when only the end tells.
+
+	want       checksum
+	contentMD5 string // In base64, "" if none was sent.
+	md5        md5simd.Hasher
+	sha256     hash.Hash // Set when the body's SHA-256 was signed.
+	sum        hash.Hash // Of want.alg, unless that is the engine's or the same as sha256.
+}
+
+// admit checks what can be known of a body before it is read, and counts it. So a client that asks before it sends gets
+// its answer first.
+func (r *request) admit() error {
+	if r.op.body != bodyObject {
+		return nil
+	}
+	size, err := r.bodyLen()
+	if err != nil {
+		return err
+	}
+	if size > engine.MaxPutLen {
+		return errEntityTooLarge.with("ProposedSize", itoa64(size)).with("MaxSizeAllowed", itoa64(engine.MaxPutLen))
+	}
+	if r.srv.uploads.Add(1) > int64(r.srv.opts.MaxUploads) {
+		r.srv.uploads.Add(-1)
+		return errSlowDown
+	}
+	r.admitted = true
+	return nil
+}
+
+// bodyLen returns the length of the payload that the headers announce. An object's must be known beforehand.
+func (r *request) bodyLen() (int64, error) {
+	length, known := r.head.lookup("content-length")
+	chunked := r.ctx.Request.Header.ContentLength() == -1
+	if r.auth.Payload.Mode.Streaming() {
+		if length, known = r.head.lookup("x-amz-decoded-content-length"); !known {
+			return 0, errMissingContentLength
+		}
+		n, ok := parseOffset(length)
+		if !ok {
+			return 0, invalidArgument("x-amz-decoded-content-length must be a number of bytes", "x-amz-decoded-content-length", length)
+		}
+		return n, nil
+	}
+	if chunked {
+		return 0, notImplemented("Header", "Transfer-Encoding")
+	}
+	if !known {
+		return 0, errMissingContentLength
+	}
+	n, ok := parseOffset(length)
+	if !ok {
+		return 0, errBadRequest
+	}
+	return n, nil
+}
+
+// openBody prepares to read the payload of size bytes and to verify and compute the checksum want. The caller closes it.
+func (r *request) openBody(size int64, want checksum) (*body, error) {
+	b := &body{r: r, size: size, want: want}
+	var err error
+	if b.contentMD5, err = readContentMD5(&r.head); err != nil {
+		return nil, err
+	}
+	b.wire = pacedReader{
+		src: r.ctx.RequestBodyStream(), conn: r.ctx.Conn(),
+		grace: r.srv.opts.BodyGrace, minRate: int64(r.srv.opts.MinBodyRate),
+	}
+	if b.wire.src == nil {
+		b.wire.src = eofReader{}
+	}
+	b.src = &b.wire
+	payload := &r.auth.Payload
+	if payload.Mode.Streaming() {
+		if err := b.decodeChunks(payload.Mode); err != nil {
+			return nil, err
+		}
+	} else if b.want.trailer {
+		return nil, errInvalidRequest.message("x-amz-trailer needs a payload that has trailers.")
+	}
+	if payload.Mode == sigv4.Signed {
+		b.sha256 = sha256.New()
+	}
+	if b.want.alg != algSHA256 || b.sha256 == nil {
+		b.sum = b.want.alg.newHash()
+	}
+	b.md5 = r.srv.hashes.newMD5(size)
+	return b, nil
+}
+
+func readContentMD5(h *headers) (string, error) {
+	value, ok := h.lookup("content-md5")
+	if !ok {
+		return "", nil
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(value)
+	if err != nil || len(raw) != 16 {
+		return "", errInvalidDigest.with("Content-MD5", value)
+	}
+	return value, nil
+}
+
+// Read passes bytes on and hashes them.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	if n > 0 {
+		b.md5.Write(p[:n])
+		if b.sha256 != nil {
+			b.sha256.Write(p[:n])
+		}
+		if b.sum != nil {
+			b.sum.Write(p[:n])
+		}
+	}
+	if err != nil && err != io.EOF {
+		err = bodyError(err)
+	}
+	return n, err
+}
+
+// close gives the hashes back.
+func (b *body) close() { b.md5.Close() }
+
+// bodyError says what a failure to read a body means to the client.
+func bodyError(err error) error {
+	if _, ok := errors.AsType[*apiError](err); ok {
+		return err
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return errRequestTimeout.because(err)
+	}
+	return errIncompleteBody.because(err)
+}
+
+// finish reads what follows the payload and compares every digest the client gave. The engine calls it after the last byte
+// and before anything is committed.
+func (b *body) finish(sums engine.Sums) (engine.Final, error) {
+	if err := b.readEnd(); err != nil {
+		return engine.Final{}, err
+	}
+	if b.size >= 0 && sums.Size != b.size {
+		return engine.Final{}, errIncompleteBody
+	}
+	if b.sha256 != nil {
+		got := b.sha256.Sum(nil)
+		if want := b.r.auth.Payload.SHA256[:]; string(got) != string(want) {
+			return engine.Final{}, errContentSHA256Mismatch.with("ClientComputedContentSHA256", hex.EncodeToString(want)).with("S3ComputedContentSHA256", hex.EncodeToString(got))
+		}
+	}
+	digest := b.md5.Sum(nil)
+	if b.contentMD5 != "" {
+		if got := base64.StdEncoding.EncodeToString(digest); got != b.contentMD5 {
+			return engine.Final{}, errBadDigest.with("ExpectedDigest", b.contentMD5).with("CalculatedDigest", got)
+		}
+	}
+	final := engine.Final{ETag: hex.EncodeToString(digest)}
+	if b.want.alg == algNone {
+		return final, nil
+	}
+	value := b.checksum(sums)
+	if b.want.value != "" && b.want.value != value {
+		return engine.Final{}, b.want.alg.mismatch()
+	}
+	final.Attrs = append(final.Attrs, engine.Attr{Name: b.want.alg.attr(), Value: value})
+	return final, nil
+}
+
+// readEnd reads to the end of the request: the engine may stop at the last byte of the payload, and the trailer comes after it.
+func (b *body) readEnd() error {
+	var extra [1]byte
+	if n, err := readSome(b.src, extra[:]); n > 0 {
+		return errIncompleteBody
+	} else if err != io.EOF {
+		return bodyError(err)
+	}
+	if b.chunks != nil {
+		if err := b.readTrailer(); err != nil {
+			return err
+		}
+	}
+	b.r.bodyDone = true
+	return nil
+}
+
+// readSome reads until there is a byte or an error.
+func readSome(src io.Reader, p []byte) (int, error) {
+	for range 100 {
+		if n, err := src.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// checksum returns the checksum of the payload in base64.
+func (b *body) checksum(sums engine.Sums) string {
+	switch {
+	case b.want.alg == algCRC64NVME:
+		return encodeCRC64(sums.CRC64NVME)
+	case b.sum != nil:
+		return base64.StdEncoding.EncodeToString(b.sum.Sum(nil))
+	}
+	return base64.StdEncoding.EncodeToString(b.sha256.Sum(nil))
+}
+
+// readDocument reads a payload of at most limit bytes into memory, and verifies it.
+func (r *request) readDocument(limit int64, want checksum) ([]byte, error) {
+	size := int64(-1)
+	_, known := r.head.lookup("content-length")
+	if known || r.auth.Payload.Mode.Streaming() {
+		var err error
+		if size, err = r.bodyLen(); err != nil {
+			return nil, err
+		}
+		if size > limit {
+			return nil, errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
+		}
+	}
+	b, err := r.openBody(size, want)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	data, err := io.ReadAll(io.LimitReader(b, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
+	}
+	sums := engine.Sums{Size: int64(len(data))}
+	if b.want.alg == algCRC64NVME {
+		sums.CRC64NVME = engine.CRC64NVME(data)
+	}
+	_, err = b.finish(sums)
+	return data, err
+}
+
+type eofReader struct{}
+
+func (eofReader) Read([]byte) (int, error) { return 0, io.EOF }
+
+// pacedReader reads from a client that must keep sending. Only time spent waiting for it counts, not the time in which
+// the engine had no room for its bytes.
+type pacedReader struct {
+	src      io.Reader
+	conn     net.Conn
+	grace    time.Duration
+	minRate  int64 // Bytes a second.
+	deadline time.Time
+	waited   time.Duration
+	received int64
+}
+
+func (p *pacedReader) Read(b []byte) (int, error) {
+	start := time.Now()
+	// Moving the deadline costs a timer, so it moves once it is half used up.
+	if p.deadline.Sub(start) < p.grace/2 {
+		p.deadline = start.Add(p.grace)
+		if err := p.conn.SetReadDeadline(p.deadline); err != nil {
+			return 0, err
+		}
+	}
+	n, err := p.src.Read(b)
+	p.received += int64(n)
+	p.waited += time.Since(start)
+	if err == nil && p.waited > p.grace+time.Duration(p.received/p.minRate)*time.Second {
+		return n, errRequestTimeout
+	}
+	return n, err
+}

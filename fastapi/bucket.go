@@ -1,0 +1,194 @@
+package fastapi
+
+import (
+	"strings"
+
+	"penstock/engine"
+)
+
+const maxConfigLen = 64 << 10 // Of the document that may come with CreateBucket.
+
+// maxBuckets is Amazon's bound on the buckets of one page.
+const maxBuckets = 10_000
+
+// createBucket answers CreateBucket.
+func (r *request) createBucket() error {
+	if !creatableBucket(r.bucket) {
+		return errInvalidBucketName.with("BucketName", r.bucket)
+	}
+	location, err := r.readLocation()
+	if err != nil {
+		return err
+	}
+	var attrs []engine.Attr
+	if location != "" {
+		attrs = []engine.Attr{{Name: attrLocation, Value: location}}
+	}
+	if err := r.srv.store.CreateBucket(r.srv.ctx, r.bucket, attrs); err != nil {
+		return err
+	}
+	r.setHeader("Location", "/"+r.bucket)
+	return nil
+}
+
+// readLocation reads the LocationConstraint. If the server's region is set it must be that one.
+func (r *request) readLocation() (string, error) {
+	want, err := readChecksum(&r.head)
+	if err != nil {
+		return "", err
+	}
+	data, err := r.readDocument(maxConfigLen, want)
+	if err != nil || len(data) == 0 {
+		return "", err
+	}
+	location := ""
+	x := newXMLReader(string(data))
+	x.root("CreateBucketConfiguration")
+	for name := x.child(); name != ""; name = x.child() {
+		switch name {
+		case "LocationConstraint":
+			location = x.text()
+		case "Tags":
+			if x.child() != "" {
+				return "", notImplemented("Element", "Tags")
+			}
+		default:
+			return "", notImplemented("Element", name)
+		}
+	}
+	if err := x.end(); err != nil {
+		return "", err
+	}
+	switch region := r.srv.opts.Region; {
+	case location == "":
+		return "", nil
+	case !validRegion(location):
+		return "", errInvalidLocation.with("LocationConstraint", location)
+	case region != "" && location != region && !(location == "EU" && region == "eu-west-1"):
+		return "", errIllegalLocation.message("The " + location + " location constraint is incompatible for the region specific endpoint this request was sent to.")
+	}
+	return location, nil
+}
+
+func validRegion(name string) bool {
+	if len(name) > 63 {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if c := name[i] | 0x20; !('a' <= c && c <= 'z' || '0' <= name[i] && name[i] <= '9' || name[i] == '-') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// regionOf returns the region that a bucket is in: where it was created, or else the server's.
+func (s *Server) regionOf(b *engine.BucketInfo) string {
+	for i := range b.Attrs {
+		if b.Attrs[i].Name == attrLocation {
+			return b.Attrs[i].Value
+		}
+	}
+	return s.region()
+}
+
+func (s *Server) region() string {
+	if s.opts.Region != "" {
+		return s.opts.Region
+	}
+	return DefaultRegion
+}
+
+// headBucket answers HeadBucket.
+func (r *request) headBucket() error {
+	info, err := r.srv.store.Bucket(r.srv.ctx, r.bucket)
+	if err != nil {
+		return err
+	}
+	r.setHeader("x-amz-bucket-region", r.srv.regionOf(&info))
+	r.setHeader("x-amz-access-point-alias", "false")
+	return nil
+}
+
+// deleteBucket answers DeleteBucket.
+func (r *request) deleteBucket() error {
+	if err := r.srv.store.DeleteBucket(r.srv.ctx, r.bucket); err != nil {
+		return err
+	}
+	return r.answerEmpty(204)
+}
+
+// getBucketLocation answers GetBucketLocation. us-east-1 is written as nothing, as ever.
+func (r *request) getBucketLocation() error {
+	info, err := r.srv.store.Bucket(r.srv.ctx, r.bucket)
+	if err != nil {
+		return err
+	}
+	w := newXML("LocationConstraint", 32)
+	if region := r.srv.regionOf(&info); region != DefaultRegion {
+		w = appendEscaped(w, region)
+	}
+	w.close("LocationConstraint")
+	return r.answerXML(w)
+}
+
+// getBucketVersioning answers GetBucketVersioning: versioning was never enabled, and that is written as nothing.
+func (r *request) getBucketVersioning() error {
+	if _, err := r.srv.store.Bucket(r.srv.ctx, r.bucket); err != nil {
+		return err
+	}
+	w := newXML("VersioningConfiguration", 0)
+	w.close("VersioningConfiguration")
+	return r.answerXML(w)
+}
+
+// listBuckets answers ListBuckets.
+func (r *request) listBuckets() error {
+	limit, err := r.intParam("max-buckets", maxBuckets)
+	if err != nil {
+		return err
+	}
+	if limit < 1 || limit > maxBuckets {
+		return invalidArgument("Argument max-buckets must be an integer between 1 and 10000", "max-buckets", itoa(limit))
+	}
+	prefix, after := r.param("prefix"), ""
+	if token, ok := r.target.get("continuation-token"); ok && token != "" {
+		if after, _, err = decodeToken(token); err != nil {
+			return err
+		}
+	}
+	page, err := r.srv.store.ListBuckets(r.srv.ctx, prefix, after, limit)
+	if err != nil {
+		return err
+	}
+	w := newXML("ListAllMyBucketsResult", 128+160*len(page.Buckets))
+	w.owner("Owner")
+	w.open("Buckets")
+	region := r.param("bucket-region")
+	for i := range page.Buckets {
+		b := &page.Buckets[i]
+		if region != "" && !strings.EqualFold(region, r.srv.regionOf(b)) {
+			continue
+		}
+		w.open("Bucket")
+		w.text("Name", b.Name)
+		w.time("CreationDate", b.Created)
+		w.text("BucketRegion", r.srv.regionOf(b))
+		w.close("Bucket")
+	}
+	w.close("Buckets")
+	if page.Truncated {
+		w.text("ContinuationToken", encodeToken(page.Next, false))
+	}
+	w.optional("Prefix", prefix)
+	w.close("ListAllMyBucketsResult")
+	return r.answerXML(w)
+}
+
+// owner writes who owns everything there is.
+func (w *xmlWriter) owner(element string) {
+	w.open(element)
+	w.text("ID", ownerID)
+	w.text("DisplayName", ownerName)
+	w.close(element)
+}

@@ -1,0 +1,130 @@
+package fastapi
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Listen opens a TCP listener for a Server. Multipath TCP, which Go would use by default, is off: its sockets refuse
+// zero-copy sends, and S3 clients do not speak it.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(false)
+	return config.Listen(ctx, "tcp", address)
+}
+
+// conn is one connection. Of the methods of the connection below it only Close is changed.
+type conn struct {
+	net.Conn
+	listener *listener
+
+	// pending is the request that the expectation handler has begun and the handler will take over; owned by the
+	// connection's one goroutine.
+	pending *request
+	// linger asks Close to wait for the client: it was answered while it was still sending.
+	linger atomic.Bool
+	closed sync.Once
+}
+
+const (
+	// lingerTime and lingerLen bound what is read from a client that was answered before it had sent everything.
+	// Closing at once would reset the connection, and the reset can overtake the answer.
+	lingerTime = time.Second
+	lingerLen  = 8 << 20
+)
+
+// Close closes the connection, after the client has had the chance to read the answer to a body that was not read.
+func (c *conn) Close() error {
+	err := net.ErrClosed
+	c.closed.Do(func() {
+		if c.linger.Load() {
+			c.drain()
+		}
+		err = c.Conn.Close()
+		c.listener.forget(c)
+	})
+	return err
+}
+
+func (c *conn) drain() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	io.CopyN(io.Discard, c.Conn, lingerLen) // Whatever ends it, the connection is closed next.
+}
+
+// connOf finds the conn below what fasthttp was given; nil for the connection of a test.
+func connOf(c net.Conn) *conn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	own, _ := c.(*conn)
+	return own
+}
+
+// listener hands out tracked connections, up to a limit. fasthttp has a limit too, but answers in plain text.
+type listener struct {
+	net.Listener
+	max int
+
+	mu    sync.Mutex // Guards conns.
+	conns map[*conn]struct{}
+}
+
+func newListener(ln net.Listener, max int) *listener {
+	return &listener{Listener: ln, max: max, conns: make(map[*conn]struct{})}
+}
+
+// Accept returns the next connection within the limit. One beyond it is told to slow down.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		own := &conn{Conn: c, listener: l}
+		l.mu.Lock()
+		full := len(l.conns) >= l.max
+		if !full {
+			l.conns[own] = struct{}{}
+		}
+		l.mu.Unlock()
+		if !full {
+			return own, nil
+		}
+		// The socket is new, so its send buffer takes this at once; with TLS it is a fault of the handshake, as good as any.
+		c.SetWriteDeadline(time.Now().Add(time.Second))
+		io.WriteString(c, tooManyConns)
+		c.Close()
+	}
+}
+
+func (l *listener) forget(c *conn) {
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+}
+
+// closeAll cuts every connection.
+func (l *listener) closeAll() {
+	l.mu.Lock()
+	conns := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.linger.Store(false)
+		c.Conn.Close() // Its goroutine wakes up, fails and closes c itself.
+	}
+}
+
+const tooManyConns = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/xml\r\nContent-Length: 148\r\n\r\n" +
+	`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
+	`<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message><Resource>/</Resource></Error>`

@@ -1,0 +1,172 @@
+package fastapi
+
+import (
+	"runtime/debug"
+	"sync"
+
+	"penstock/engine"
+	"penstock/fastapi/sigv4"
+)
+
+const (
+	maxDeleteKeys = 1000
+	maxDeletesLen = 2 << 20
+	// deleteWorkers is how many keys of one request are deleted at once. Each waits for the journal, and those that wait
+	// together share a batch.
+	deleteWorkers = 32
+)
+
+// deletion is one key of a DeleteObjects request, and what became of it.
+type deletion struct {
+	key, version string
+	hasVersion   bool
+	etag         string
+	err          error
+}
+
+// deleteObjects answers DeleteObjects.
+func (r *request) deleteObjects() error {
+	want, err := readChecksum(&r.head)
+	if err != nil {
+		return err
+	}
+	if want.alg == algNone && !r.hasBodyDigest() {
+		return errInvalidRequest.message("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+	}
+	data, err := r.readDocument(maxDeletesLen, want)
+	if err != nil {
+		return err
+	}
+	list, quiet, err := parseDeletes(string(data))
+	if err != nil {
+		return err
+	}
+	if _, err := r.srv.store.Bucket(r.srv.ctx, r.bucket); err != nil {
+		return err
+	}
+	r.deleteAll(list)
+	w := newXML("DeleteResult", 96*len(list))
+	for i := range list {
+		d := &list[i]
+		if d.err != nil {
+			e := toAPI(d.err)
+			if e.status >= 500 {
+				r.log().Error("delete failed", "bucket", r.bucket, "key", d.key, "err", d.err)
+			}
+			w.open("Error")
+			w.text("Key", d.key)
+			w.optional("VersionId", d.version)
+			w.text("Code", e.code)
+			w.text("Message", e.text)
+			w.close("Error")
+		} else if !quiet {
+			w.open("Deleted")
+			w.text("Key", d.key)
+			w.optional("VersionId", d.version)
+			w.close("Deleted")
+		}
+	}
+	w.close("DeleteResult")
+	return r.answerXML(w)
+}
+
+// hasBodyDigest reports whether Content-MD5 or the signature vouches for the document.
+func (r *request) hasBodyDigest() bool {
+	if r.auth.Payload.Mode.ChunksSigned() || r.auth.Payload.Mode == sigv4.Signed {
+		return true
+	}
+	_, ok := r.head.lookup("content-md5")
+	return ok
+}
+
+// parseDeletes reads the document of a DeleteObjects request.
+func parseDeletes(doc string) (list []deletion, quiet bool, err error) {
+	x := newXMLReader(doc)
+	x.root("Delete")
+	for name := x.child(); name != ""; name = x.child() {
+		switch name {
+		case "Quiet":
+			quiet = x.text() == "true"
+		case "Object":
+			if len(list) == maxDeleteKeys {
+				return nil, false, errMalformedXML
+			}
+			d, ok := parseDeletion(x)
+			if !ok {
+				return nil, false, errMalformedXML
+			}
+			list = append(list, d)
+		default:
+			return nil, false, errMalformedXML
+		}
+	}
+	if len(list) == 0 {
+		return nil, false, errMalformedXML
+	}
+	return list, quiet, x.end()
+}
+
+func parseDeletion(x *xmlReader) (d deletion, ok bool) {
+	for name := x.child(); name != ""; name = x.child() {
+		switch name {
+		case "Key":
+			d.key = x.text()
+		case "VersionId":
+			d.version, d.hasVersion = x.text(), true
+		case "ETag":
+			d.etag = x.text()
+		case "LastModifiedTime", "Size":
+			x.skip()
+			d.err = notImplemented("Element", name)
+		default:
+			return d, false
+		}
+	}
+	if d.hasVersion && d.version == "" {
+		d.hasVersion = false
+	}
+	return d, d.key != ""
+}
+
+// deleteAll deletes the keys, a few at a time. A key named twice is deleted twice, in whatever order.
+func (r *request) deleteAll(list []deletion) {
+	var wg sync.WaitGroup
+	next := make(chan *deletion)
+	for range min(deleteWorkers, len(list)) {
+		wg.Go(func() {
+			for d := range next {
+				d.err = r.deleteOne(d)
+			}
+		})
+	}
+	for i := range list {
+		if list[i].err == nil {
+			next <- &list[i]
+		}
+	}
+	close(next)
+	wg.Wait()
+}
+
+func (r *request) deleteOne(d *deletion) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.log().Error("panic while deleting", "panic", p, "stack", string(debug.Stack()))
+			err = errInternal
+		}
+	}()
+	if err := checkKey(d.key); err != nil {
+		return err
+	}
+	if err := nullVersion(d.version, d.hasVersion, d.key); err != nil {
+		return err
+	}
+	var check engine.Check
+	if d.etag != "" {
+		conds := conditions{ifMatch: d.etag, hasIfMatch: true}
+		if check, err = conds.writeCheck(); err != nil {
+			return err
+		}
+	}
+	return r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, check)
+}

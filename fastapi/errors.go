@@ -1,0 +1,164 @@
+package fastapi
+
+import (
+	"errors"
+
+	"penstock/engine"
+)
+
+// apiError is a failure as a client is told of it. The values below are the table of all of them; with, message and
+// because derive one that says more. A value is never changed once made.
+type apiError struct {
+	status  int
+	code    string
+	text    string
+	details []detail // Elements of the XML body that belong to this code, in order.
+	cause   error    // For the log alone.
+}
+
+type detail struct{ name, value string }
+
+func (e *apiError) Error() string {
+	if e.cause != nil {
+		return e.code + ": " + e.cause.Error()
+	}
+	return e.code + ": " + e.text
+}
+
+func (e *apiError) Unwrap() error { return e.cause }
+
+// Is makes a derived error equal to the row of the table it came from.
+func (e *apiError) Is(target error) bool {
+	t, ok := target.(*apiError)
+	return ok && t.code == e.code && t.status == e.status
+}
+
+// with adds an element to the XML body.
+func (e *apiError) with(name, value string) *apiError {
+	c := *e
+	c.details = append(c.details[:len(c.details):len(c.details)], detail{name, value})
+	return &c
+}
+
+// message replaces the text.
+func (e *apiError) message(text string) *apiError {
+	c := *e
+	c.text = text
+	return &c
+}
+
+// because keeps err for the log.
+func (e *apiError) because(err error) *apiError {
+	c := *e
+	c.cause = err
+	return &c
+}
+
+// invalidArgument is the error for a parameter or header whose value makes no sense.
+func invalidArgument(text, name, value string) *apiError {
+	return errInvalidArgument.message(text).with("ArgumentName", name).with("ArgumentValue", value)
+}
+
+// notImplemented names the operation or header that is not there.
+func notImplemented(element, name string) *apiError {
+	if element == "Header" {
+		return errNotImplemented.message("A header you provided implies functionality that is not implemented: "+name+".").with("Header", name)
+	}
+	return errNotImplemented.message("The operation is not implemented: "+name+".").with(element, name)
+}
+
+// The errors of S3, with the status and the text that Amazon gives them.
+var (
+	errAccessDenied            = &apiError{status: 403, code: "AccessDenied", text: "Access Denied"}
+	errBadDigest               = &apiError{status: 400, code: "BadDigest", text: "The Content-MD5 you specified did not match what we received."}
+	errBadRequest              = &apiError{status: 400, code: "BadRequest", text: "An error occurred when parsing the HTTP request."}
+	errBucketExists            = &apiError{status: 409, code: "BucketAlreadyOwnedByYou", text: "Your previous request to create the named bucket succeeded and you already own it."}
+	errBucketNotEmpty          = &apiError{status: 409, code: "BucketNotEmpty", text: "The bucket you tried to delete is not empty"}
+	errConflict                = &apiError{status: 409, code: "ConditionalRequestConflict", text: "The conditional request cannot succeed due to a conflicting operation against this resource."}
+	errEntityTooLarge          = &apiError{status: 400, code: "EntityTooLarge", text: "Your proposed upload exceeds the maximum allowed size"}
+	errEntityTooSmall          = &apiError{status: 400, code: "EntityTooSmall", text: "Your proposed upload is smaller than the minimum allowed size"}
+	errExpectation             = &apiError{status: 417, code: "ExpectationFailed", text: "The expectation given in the Expect header cannot be met."}
+	errIllegalLocation         = &apiError{status: 400, code: "IllegalLocationConstraintException", text: "The specified location-constraint is incompatible for the region specific endpoint this request was sent to."}
+	errIncompleteBody          = &apiError{status: 400, code: "IncompleteBody", text: "You did not provide the number of bytes specified by the Content-Length HTTP header"}
+	errInsufficientStorage     = &apiError{status: 507, code: "InsufficientStorage", text: "There is not enough free space to store the object."}
+	errInternal                = &apiError{status: 500, code: "InternalError", text: "We encountered an internal error. Please try again."}
+	errInvalidArgument         = &apiError{status: 400, code: "InvalidArgument", text: "Invalid Argument"}
+	errInvalidBucketName       = &apiError{status: 400, code: "InvalidBucketName", text: "The specified bucket is not valid."}
+	errInvalidChunkSize        = &apiError{status: 400, code: "InvalidChunkSizeError", text: "A chunk of the body is longer than S3 allows."}
+	errInvalidDigest           = &apiError{status: 400, code: "InvalidDigest", text: "The Content-MD5 you specified was invalid."}
+	errInvalidLocation         = &apiError{status: 400, code: "InvalidLocationConstraint", text: "The specified location-constraint is not valid"}
+	errInvalidPart             = &apiError{status: 400, code: "InvalidPart", text: "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."}
+	errInvalidPartNumber       = &apiError{status: 416, code: "InvalidPartNumber", text: "The requested partnumber is not satisfiable"}
+	errInvalidPartOrder        = &apiError{status: 400, code: "InvalidPartOrder", text: "The list of parts was not in ascending order. Parts must be ordered by part number."}
+	errInvalidRange            = &apiError{status: 416, code: "InvalidRange", text: "The requested range is not satisfiable"}
+	errInvalidRequest          = &apiError{status: 400, code: "InvalidRequest", text: "Invalid Request"}
+	errInvalidStorageClass     = &apiError{status: 400, code: "InvalidStorageClass", text: "The storage class you specified is not valid"}
+	errInvalidURI              = &apiError{status: 400, code: "InvalidURI", text: "Couldn't parse the specified URI."}
+	errKeyTooLong              = &apiError{status: 400, code: "KeyTooLongError", text: "Your key is too long"}
+	errMalformedTrailer        = &apiError{status: 400, code: "MalformedTrailerError", text: "The request contained trailing data that was not well-formed or did not conform to our published schema."}
+	errMalformedXML            = &apiError{status: 400, code: "MalformedXML", text: "The XML you provided was not well-formed or did not validate against our published schema"}
+	errMaxMessageLength        = &apiError{status: 400, code: "MaxMessageLengthExceeded", text: "Your request was too big."}
+	errMetadataTooLarge        = &apiError{status: 400, code: "MetadataTooLarge", text: "Your metadata headers exceed the maximum allowed metadata size"}
+	errMethodNotAllowed        = &apiError{status: 405, code: "MethodNotAllowed", text: "The specified method is not allowed against this resource."}
+	errMissingContentLength    = &apiError{status: 411, code: "MissingContentLength", text: "You must provide the Content-Length HTTP header."}
+	errMissingRequestBody      = &apiError{status: 400, code: "MissingRequestBodyError", text: "Request Body is empty"}
+	errNoSuchBucket            = &apiError{status: 404, code: "NoSuchBucket", text: "The specified bucket does not exist"}
+	errNoSuchKey               = &apiError{status: 404, code: "NoSuchKey", text: "The specified key does not exist."}
+	errNoSuchUpload            = &apiError{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
+	errNoSuchVersion           = &apiError{status: 404, code: "NoSuchVersion", text: "The specified version does not exist."}
+	errNotImplemented          = &apiError{status: 501, code: "NotImplemented", text: "A header you provided implies functionality that is not implemented"}
+	errNotModified             = &apiError{status: 304, code: "NotModified", text: "Not Modified"}
+	errPrecondition            = &apiError{status: 412, code: "PreconditionFailed", text: "At least one of the pre-conditions you specified did not hold"}
+	errRequestHeaderTooLarge   = &apiError{status: 400, code: "RequestHeaderSectionTooLarge", text: "Your request header and query parameters used to make the request exceed the maximum allowed size."}
+	errRequestTimeout          = &apiError{status: 400, code: "RequestTimeout", text: "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."}
+	errServiceUnavailable      = &apiError{status: 503, code: "ServiceUnavailable", text: "Service is unable to handle request."}
+	errSignatureMismatch       = &apiError{status: 403, code: "SignatureDoesNotMatch", text: "The request signature we calculated does not match the signature you provided. Check your key and signing method."}
+	errSlowDown                = &apiError{status: 503, code: "SlowDown", text: "Please reduce your request rate."}
+	errChecksumMismatch        = &apiError{status: 400, code: "BadDigest", text: "The checksum you specified did not match the calculated checksum."}
+	errContentSHA256Mismatch   = &apiError{status: 400, code: "XAmzContentSHA256Mismatch", text: "The provided 'x-amz-content-sha256' header does not match what was computed."}
+	errObjectLockNotConfigured = &apiError{status: 404, code: "ObjectLockConfigurationNotFoundError", text: "Object Lock configuration does not exist for this bucket"}
+)
+
+// kindErrors is the only place where a failure of the engine becomes a failure of S3.
+var kindErrors = map[engine.Kind]*apiError{
+	engine.KindInternal:         errInternal,
+	engine.KindUnavailable:      errServiceUnavailable,
+	engine.KindUnknownOutcome:   errInternal, // A client repeats a 500, and a repeated write is the same write.
+	engine.KindBusy:             errSlowDown,
+	engine.KindFull:             errInsufficientStorage,
+	engine.KindCorrupt:          errInternal,
+	engine.KindNoSuchBucket:     errNoSuchBucket,
+	engine.KindBucketExists:     errBucketExists,
+	engine.KindBucketNotEmpty:   errBucketNotEmpty,
+	engine.KindNoSuchObject:     errNoSuchKey,
+	engine.KindNoSuchUpload:     errNoSuchUpload,
+	engine.KindInvalidPart:      errInvalidPart,
+	engine.KindInvalidPartOrder: errInvalidPartOrder,
+	engine.KindPartTooSmall:     errEntityTooSmall,
+	engine.KindTooLarge:         errEntityTooLarge,
+	engine.KindIncompleteBody:   errIncompleteBody,
+	engine.KindBody:             errIncompleteBody, // Unless the body's reader or judge said more, as it always does.
+	engine.KindPrecondition:     errPrecondition,   // Unless the check said more, as it always does.
+	engine.KindConflict:         errConflict,
+	engine.KindInvalidRange:     errInvalidRange,
+	engine.KindCanceled:         errServiceUnavailable,
+}
+
+// toAPI returns err as a client is told of it. What a callback of this package told the engine comes back out of the
+// engine's error unchanged; anything that is neither is an internal error.
+func toAPI(err error) *apiError {
+	if e, ok := errors.AsType[*apiError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		a := kindErrors[e.Kind]
+		switch e.Kind {
+		case engine.KindNoSuchBucket, engine.KindBucketExists, engine.KindBucketNotEmpty:
+			a = a.with("BucketName", e.Bucket)
+		case engine.KindNoSuchObject:
+			a = a.with("Key", e.Key)
+		}
+		return a.because(err)
+	}
+	return errInternal.because(err)
+}
