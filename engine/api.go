@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -60,6 +61,7 @@ func (o *ObjectInfo) Attr(name string) string {
 type Sums struct {
 	Size      int64
 	CRC64NVME uint64
+	HasCRC    bool // False when the bytes were copied by reference and their checksum cannot be derived from what is stored.
 }
 
 // Final is what the protocol wants kept with a body once it has judged it.
@@ -88,7 +90,7 @@ type CopyOptions struct {
 	// Its error is the cause of a KindPrecondition. It must be set.
 	Source func(src *ObjectInfo) (Final, error)
 	Check  Check // On the destination; nil means unconditional.
-	// Rehash, when set by Source, asks that the bytes be read through this writer before the copy is committed;
+	// Rehash, when set, asks that the bytes be read through this writer before the copy is committed;
 	// Finish then gives the final attributes. It serves a copy that must carry a checksum the source lacks.
 	Rehash io.Writer
 	Finish func(Sums) (Final, error)
@@ -175,4 +177,20 @@ type BucketPage struct {
 	Buckets   []BucketInfo
 	Truncated bool
 	Next      string // Name to continue after.
+}
+
+// Handle is one version of an object held open: whatever happens to the key, its bytes stay readable until Close.
+type Handle interface {
+	Info() *ObjectInfo
+	// Body prepares the bytes [off, off+n). It returns once the first of them are read and verified, so that a failure
+	// can still be told apart from a success by the protocol's status. One Body at a time.
+	Body(ctx context.Context, off, n int64) (Body, error)
+	Close()
+}
+
+// Body is a run of verified bytes. Every byte it hands out has matched its checksum. Use Read or WriteTo, not both.
+type Body interface {
+	io.Reader
+	io.WriterTo // Writes large pieces straight from the buffers that the drives filled.
+	io.Closer   // Ends it early, too; buffers go back once the drives are done with them.
 }

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"penstock/engine/drive"
+	"penstock/ioring"
+)
+
+// newRNG logs its seed; SEED=n replays it.
+func newRNG(t testing.TB) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed = n
+	}
+	t.Logf("SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// identities makes up n drives of one cell.
+func identities(n int) []drive.Identity {
+	ids := make([]drive.Identity, n)
+	cluster := drive.NewID()
+	var known []drive.ID
+	for range n {
+		known = append(known, drive.NewID())
+	}
+	for i := range ids {
+		ids[i] = drive.Identity{Cluster: cluster, Drive: known[i], Known: known}
+	}
+	return ids
+}
+
+// memDrives returns n drives in memory that share a queue.
+func memDrives(n int, seed uint64) []drive.Drive {
+	queue := drive.NewMemQueue(seed)
+	drives := make([]drive.Drive, n)
+	for i, id := range identities(n) {
+		drives[i] = drive.NewMem(id, drive.MemOptions{Queue: queue})
+	}
+	return drives
+}
+
+// testOptions are small: volumes roll over within a test.
+func testOptions(t testing.TB, parity int) Options {
+	o := Options{
+		Drives: []string{"memory"}, Parity: parity, Memory: MinMemory,
+		JournalSegment: MinJournalSegment, BulkSegment: 8 << 20,
+	}
+	if testing.Verbose() {
+		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	o.Parity = -1
+	if err := o.check(); err != nil {
+		t.Fatal(err)
+	}
+	o.Parity = parity
+	return o
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(string(bytes.TrimSpace(p)))
+	return len(p), nil
+}
+
+// openOn opens a store of one cell on drives that are there already.
+func openOn(ctx context.Context, opts Options, drives []drive.Drive) (*Store, error) {
+	id, err := drive.ReadIdentity(drives[0])
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(opts)
+	c := newCell(&s.opts, 0, id.Cluster)
+	c.drives = drives
+	s.cells = []*cell{c}
+	arenaLen, _ := splitMemory(opts.Memory)
+	if c.arena, err = ioring.NewArena(ioring.ArenaOptions{Size: arenaLen, Node: -1}); err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx, id.Known, opts.Memory); err != nil {
+		s.Close(ctx)
+		return nil, err
+	}
+	if err := s.loadBuckets(); err != nil {
+		s.Close(ctx)
+		return nil, err
+	}
+	c.run()
+	return s, nil
+}
+
+func mustOpen(t testing.TB, opts Options, drives []drive.Drive) *Store {
+	t.Helper()
+	s, err := openOn(t.Context(), opts, drives)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newStoreOn opens a store of its own drives and closes it when the test ends.
+func newTestStore(t testing.TB, n, parity int) *Store {
+	t.Helper()
+	s := mustOpen(t, testOptions(t, parity), memDrives(n, 0))
+	t.Cleanup(func() { closeStore(t, s) })
+	return s
+}
+
+func closeStore(t testing.TB, s *Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// payload is size bytes that depend on the seed alone and do not compress.
+func payload(seed uint64, size int) []byte {
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24), byte(seed >> 32), 1}).Read(b)
+	return b
+}
+
+func etagOf(b []byte) string {
+	sum := md5.Sum(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// putBytes stores b with its MD5 as ETag.
+func putBytes(ctx context.Context, s *Store, bucket, key string, b []byte, check Check) (ObjectInfo, error) {
+	return s.Put(ctx, bucket, key, bytes.NewReader(b), PutOptions{
+		Size: int64(len(b)), Check: check,
+		Finish: func(Sums) (Final, error) { return Final{ETag: etagOf(b)}, nil },
+	})
+}
+
+func getBytes(ctx context.Context, s *Store, bucket, key string) ([]byte, error) {
+	return getRange(ctx, s, bucket, key, 0, -1)
+}
+
+func getRange(ctx context.Context, s *Store, bucket, key string, off, n int64) ([]byte, error) {
+	h, err := s.Open(ctx, bucket, key)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	if n < 0 {
+		n = h.Info().Size - off
+	}
+	body, err := h.Body(ctx, off, n)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var out bytes.Buffer
+	if _, err := body.WriteTo(&out); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func mustPut(t testing.TB, s *Store, bucket, key string, b []byte) {
+	t.Helper()
+	if _, err := putBytes(t.Context(), s, bucket, key, b, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustGet(t testing.TB, s *Store, bucket, key string, want []byte) {
+	t.Helper()
+	got, err := getBytes(t.Context(), s, bucket, key)
+	if err != nil {
+		t.Fatalf("Get %s/%s: %v", bucket, key, err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("Get %s/%s: %d bytes that differ from the %d put", bucket, key, len(got), len(want))
+	}
+}
+
+func mustBucket(t testing.TB, s *Store, name string) {
+	t.Helper()
+	if err := s.CreateBucket(t.Context(), name, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listAll returns every key and prefix of a bucket, page by page.
+func listAll(ctx context.Context, s *Store, bucket string, o ListOptions) (keys, prefixes []string, err error) {
+	for {
+		page, err := s.List(ctx, bucket, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, object := range page.Objects {
+			keys = append(keys, object.Key)
+		}
+		prefixes = append(prefixes, page.Prefixes...)
+		if !page.Truncated {
+			return keys, prefixes, nil
+		}
+		o.After, o.SkipPrefix = page.NextAfter, page.NextIsPrefix
+	}
+}
+
+// reader hides everything of a reader but Read.
+type reader struct{ io.Reader }
+
+// dump is everything the index says, but for how far it has come.
+func dump(t testing.TB, s *Store) string {
+	t.Helper()
+	var b bytes.Buffer
+	for _, c := range s.cells {
+		if err := c.index.Dump(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}

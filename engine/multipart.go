@@ -1,0 +1,329 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"penstock/meta"
+)
+
+// uploadGates keep the completion or abortion of an upload apart from the arrival of its parts, which do not exclude each
+// other. A gate exists while somebody uses it. It is held across the commit.
+type uploadGates struct {
+	mu    sync.Mutex // Guards gates and the count in each.
+	gates map[meta.UploadID]*uploadGate
+}
+
+type uploadGate struct {
+	sync.RWMutex
+	count int
+}
+
+func (g *uploadGates) acquire(id meta.UploadID) *uploadGate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gate := g.gates[id]
+	if gate == nil {
+		gate = &uploadGate{}
+		g.gates[id] = gate
+	}
+	gate.count++
+	return gate
+}
+
+func (g *uploadGates) release(id meta.UploadID, gate *uploadGate) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if gate.count--; gate.count == 0 {
+		delete(g.gates, id)
+	}
+}
+
+// shared excludes the upload's completion until the returned function is called.
+func (g *uploadGates) shared(id meta.UploadID) (unlock func()) {
+	gate := g.acquire(id)
+	gate.RLock()
+	return func() { gate.RUnlock(); g.release(id, gate) }
+}
+
+// exclusive excludes everything else that concerns the upload.
+func (g *uploadGates) exclusive(id meta.UploadID) (unlock func()) {
+	gate := g.acquire(id)
+	gate.Lock()
+	return func() { gate.Unlock(); g.release(id, gate) }
+}
+
+func formatUploadID(id meta.UploadID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+func parseUploadID(s string) (id meta.UploadID, ok bool) {
+	if base64.RawURLEncoding.DecodedLen(len(s)) != len(id) {
+		return id, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(id[:], []byte(s))
+	return id, err == nil && n == len(id)
+}
+
+// CreateUpload begins a multipart upload and returns its ID. attrs become the object's.
+func (s *Store) CreateUpload(ctx context.Context, bucket, key string, attrs []Attr) (string, error) {
+	const op = "CreateUpload"
+	b, err := s.bucketOf(op, bucket)
+	if err != nil {
+		return "", err
+	}
+	if err := checkKey(op, b, key); err != nil {
+		return "", err
+	}
+	if err := b.enter(op); err != nil {
+		return "", err
+	}
+	defer b.leave()
+	upload := meta.Upload{Bucket: b.id, Key: key, Initiated: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
+	rand.Read(upload.ID[:]) // Never fails: crypto/rand ends the process instead.
+	if err := s.cellOf(b, key).commit(ctx, &meta.CreateUpload{Upload: upload}); err != nil {
+		return "", storeError(op, bucket, key, err)
+	}
+	return formatUploadID(upload.ID), nil
+}
+
+// Upload describes an upload in progress.
+func (s *Store) Upload(_ context.Context, bucket, key, id string) (UploadInfo, error) {
+	_, _, upload, err := s.findUpload("Upload", bucket, key, id)
+	if err != nil {
+		return UploadInfo{}, err
+	}
+	return uploadInfo(&upload), nil
+}
+
+// findUpload finds an upload by what a client says of it.
+func (s *Store) findUpload(op, bucketName, key, id string) (*bucket, *cell, meta.Upload, error) {
+	b, err := s.bucketOf(op, bucketName)
+	if err != nil {
+		return nil, nil, meta.Upload{}, err
+	}
+	c := s.cellOf(b, key)
+	none := &Error{Op: op, Bucket: bucketName, Key: key, Kind: KindNoSuchUpload}
+	uploadID, ok := parseUploadID(id)
+	if !ok {
+		return nil, nil, meta.Upload{}, none
+	}
+	upload, found, err := c.index.GetUpload(uploadID)
+	if err != nil {
+		return nil, nil, meta.Upload{}, storeError(op, bucketName, key, err)
+	}
+	if !found || upload.Bucket != b.id || upload.Key != key {
+		return nil, nil, meta.Upload{}, none
+	}
+	return b, c, upload, nil
+}
+
+// PutPart stores a body as a part of an upload, replacing a former part of that number.
+func (s *Store) PutPart(ctx context.Context, bucket, key, id string, number int, body io.Reader, o PutOptions) (PartInfo, error) {
+	const op = "PutPart"
+	_, c, upload, err := s.findUpload(op, bucket, key, id)
+	if err != nil {
+		return PartInfo{}, err
+	}
+	if err := checkPartNumber(op, bucket, key, number); err != nil {
+		return PartInfo{}, err
+	}
+	r, err := c.receive(ctx, body, o.Size)
+	if err != nil {
+		return PartInfo{}, storeError(op, bucket, key, err)
+	}
+	final, err := o.Finish(r.sums)
+	if err != nil {
+		c.forget(r)
+		return PartInfo{}, storeError(op, bucket, key, bodyError{err})
+	}
+	part := meta.UploadPart{Number: number, Size: r.sums.Size, ETag: final.ETag, Attrs: joinAttrs(o.Attrs, final.Attrs)}
+	err = s.putPart(ctx, op, bucket, key, c, upload.ID, &part, r)
+	switch {
+	case err == nil || KindOf(err) == KindUnknownOutcome:
+		r.release()
+	default:
+		c.forget(r)
+	}
+	if err != nil {
+		return PartInfo{}, err
+	}
+	return partInfo(&part), nil
+}
+
+func checkPartNumber(op, bucket, key string, number int) error {
+	if number < 1 || number > MaxPartNumber {
+		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindInvalidPart, Err: fmt.Errorf("part number %d is not in 1 to %d", number, MaxPartNumber)}
+	}
+	return nil
+}
+
+// putPart commits a part if its upload is still there. The caller keeps r, and what the part references, alive.
+func (s *Store) putPart(ctx context.Context, op, bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received) error {
+	defer c.uploads.shared(id)()
+	return s.putPartLocked(ctx, op, bucket, key, c, id, part, r)
+}
+
+// putPartLocked is putPart for a caller that holds the upload's gate. The gate comes before any key's lock.
+func (s *Store) putPartLocked(ctx context.Context, op, bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received) error {
+	if _, found, err := c.index.GetUpload(id); err != nil {
+		return storeError(op, bucket, key, err)
+	} else if !found {
+		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
+	}
+	part.Modified = s.now().UTC().Truncate(time.Millisecond)
+	if err := c.commitPart(ctx, id, part, r); err != nil {
+		return storeError(op, bucket, key, err)
+	}
+	return nil
+}
+
+// CompleteUpload makes the named parts the object, by one record and without touching their bytes. Parts not named are dropped.
+func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o CompleteOptions) (ObjectInfo, error) {
+	const op = "CompleteUpload"
+	b, c, upload, err := s.findUpload(op, bucket, key, id)
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	fail := func(kind Kind, err error) (ObjectInfo, error) {
+		return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: kind, Err: err}
+	}
+	if err := b.enter(op); err != nil {
+		return ObjectInfo{}, err
+	}
+	defer b.leave()
+	defer c.uploads.exclusive(upload.ID)()
+	if _, found, err := c.index.GetUpload(upload.ID); err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	} else if !found {
+		return fail(KindNoSuchUpload, nil)
+	}
+	object := meta.Object{Key: key, Attrs: upload.Attrs}
+	infos := make([]PartInfo, 0, len(o.Parts))
+	for i, want := range o.Parts {
+		if i > 0 && want.Number <= o.Parts[i-1].Number {
+			return fail(KindInvalidPartOrder, fmt.Errorf("part %d after part %d", want.Number, o.Parts[i-1].Number))
+		}
+		part, found, err := c.index.GetPart(upload.ID, want.Number)
+		if err != nil {
+			return ObjectInfo{}, storeError(op, bucket, key, err)
+		}
+		if !found || part.ETag != want.ETag {
+			return fail(KindInvalidPart, fmt.Errorf("part %d", want.Number))
+		}
+		if part.Size < s.minPart && i < len(o.Parts)-1 {
+			return fail(KindPartTooSmall, fmt.Errorf("part %d has %d bytes of at least %d", part.Number, part.Size, s.minPart))
+		}
+		if object.Size += part.Size; object.Size > MaxObjectLen {
+			return fail(KindTooLarge, fmt.Errorf("more than %d bytes", int64(MaxObjectLen)))
+		}
+		object.Blobs = append(object.Blobs, part.Blobs...)
+		object.Parts = append(object.Parts, meta.Part{Number: part.Number, Size: part.Size, Attrs: part.Attrs})
+		infos = append(infos, partInfo(&part))
+	}
+	if len(infos) == 0 {
+		return fail(KindInvalidPart, errors.New("no part named"))
+	}
+	final, err := o.Finish(infos, upload.Attrs)
+	if err != nil {
+		return fail(KindBody, err)
+	}
+	object.ETag = final.ETag
+	object.Attrs = joinAttrs(upload.Attrs, final.Attrs)
+
+	unlock, err := c.locks.lock(ctx, lockName(b.id, key))
+	if err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
+	defer unlock()
+	if o.Check != nil {
+		current, found, err := c.index.GetObject(b.id, key, meta.NullVersion)
+		if err != nil {
+			return ObjectInfo{}, storeError(op, bucket, key, err)
+		}
+		if err := runCheck(o.Check, &current, found); err != nil {
+			return fail(KindPrecondition, err)
+		}
+	}
+	object.Modified = s.now().UTC().Truncate(time.Millisecond)
+	if err := c.commit(ctx, &meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
+	return objectInfo(&object), nil
+}
+
+// AbortUpload drops an upload and its parts.
+func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
+	const op = "AbortUpload"
+	b, c, upload, err := s.findUpload(op, bucket, key, id)
+	if err != nil {
+		return err
+	}
+	if err := b.enter(op); err != nil {
+		return err
+	}
+	defer b.leave()
+	defer c.uploads.exclusive(upload.ID)()
+	if _, found, err := c.index.GetUpload(upload.ID); err != nil {
+		return storeError(op, bucket, key, err)
+	} else if !found {
+		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
+	}
+	if err := c.commit(ctx, &meta.AbortUpload{Upload: upload.ID}); err != nil {
+		return storeError(op, bucket, key, err)
+	}
+	return nil
+}
+
+// abortAll drops every upload of a bucket whose gate the caller holds for writing.
+func (c *cell) abortAll(ctx context.Context, bucket meta.BucketID) error {
+	for {
+		page, err := c.index.ListUploads(bucket, meta.UploadListOptions{Max: MaxListEntries})
+		if err != nil {
+			return err
+		}
+		for i := range page.Uploads {
+			id := page.Uploads[i].ID
+			unlock := c.uploads.exclusive(id)
+			err := c.commit(ctx, &meta.AbortUpload{Upload: id})
+			unlock()
+			if err != nil {
+				return err
+			}
+		}
+		if !page.Truncated {
+			return nil
+		}
+	}
+}
+
+// ListParts returns the parts received so far with numbers above after.
+func (s *Store) ListParts(_ context.Context, bucket, key, id string, after, max int) (PartPage, error) {
+	const op = "ListParts"
+	_, c, upload, err := s.findUpload(op, bucket, key, id)
+	if err != nil {
+		return PartPage{}, err
+	}
+	parts, more, err := c.index.ListParts(upload.ID, after, min(max, MaxListEntries))
+	if err != nil {
+		return PartPage{}, storeError(op, bucket, key, err)
+	}
+	page := PartPage{Upload: uploadInfo(&upload), Truncated: more, Parts: make([]PartInfo, len(parts))}
+	for i := range parts {
+		page.Parts[i] = partInfo(&parts[i])
+		page.Next = parts[i].Number
+	}
+	return page, nil
+}
+
+func partInfo(p *meta.UploadPart) PartInfo {
+	return PartInfo{Number: p.Number, Size: p.Size, ETag: p.ETag, Modified: p.Modified, Attrs: p.Attrs}
+}
+
+func uploadInfo(u *meta.Upload) UploadInfo {
+	return UploadInfo{ID: formatUploadID(u.ID), Key: u.Key, Initiated: u.Initiated, Attrs: u.Attrs}
+}

@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"log/slog"
+	"time"
+
+	"penstock/numa"
+)
+
+// Options say which drives make up the store and what it may use.
+type Options struct {
+	Drives   []string // Directories, one for each drive. At least one.
+	Parity   int      // Parity shards of new volumes; -1 chooses by the number of healthy drives.
+	Memory   int64    // Bytes for the buffer arenas and caches together; 0 means DefaultMemory.
+	IndexDir string   // Directory for the index; "" keeps it on the first drive of the cell.
+
+	// Format lets blank drives join: all blank starts a new store. Without it a blank drive is an error.
+	Format bool
+
+	// RebuildIndex makes the index anew from the journals, whatever state it is in.
+	RebuildIndex bool
+
+	Topology numa.Topology // Zero means one NUMA node.
+	IO       string        // Rung of the I/O ladder to start from: "" (the best), "ring", "ring-nofixed", "ring-plain", "threads".
+
+	JournalSegment int64 // Bytes of a journal segment; 0 chooses by the size of the drives.
+	BulkSegment    int64 // Bytes of a bulk segment; 0 chooses by the size of the drives.
+
+	Logger *slog.Logger     // nil discards.
+	Clock  func() time.Time // nil means time.Now.
+}
+
+// Info is what the store can say about itself.
+type Info struct {
+	Cluster  string
+	Cells    int
+	Drives   []DriveInfo
+	Geometry string // Of new volumes, such as "4+2".
+	Rung     string // Of the I/O ladder, such as "ring" or "threads".
+	Direct   bool   // Whether segments are opened O_DIRECT.
+}
+
+// DriveInfo is the state of one drive.
+type DriveInfo struct {
+	ID       string
+	Path     string
+	State    string // "ok", "failed", "missing".
+	Reason   string // Why, when it is not ok.
+	Total    int64  // Bytes of its file system.
+	Free     int64
+	Reads    int64 // Operations since start.
+	Writes   int64
+	ReadLen  int64 // Bytes since start.
+	WriteLen int64
+}
