@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
 	"runtime"
 	"sync"
@@ -205,8 +206,9 @@ func (a *Arena) Pages() Pages { return a.pages }
 // Bound is nil when the memory is bound to its NUMA node, or to none as asked; otherwise it says why not.
 func (a *Arena) Bound() error { return a.bound }
 
-// MaxBuf is the longest Buf that this arena can give.
-func (a *Arena) MaxBuf() int { return min(MaxBuf, len(a.memory)) }
+// MaxBuf is the longest Buf that this arena can always give once all others are released: its largest
+// block.
+func (a *Arena) MaxBuf() int { return min(MaxBuf, 1<<(bits.Len(uint(len(a.memory)))-1)) }
 
 // ArenaStats is the state of an arena, in bytes and counts.
 type ArenaStats struct {
