@@ -61,7 +61,8 @@ type Journal struct {
 
 	committing, applying chan struct{} // Closed when the committer and the applier have gone.
 
-	stats counters
+	tickets sync.Pool // Of *Ticket.
+	stats   counters
 }
 
 // newJournal makes a journal that goes on behind end. It opens its first volume; j.ready says how that went. The applier is

@@ -180,7 +180,7 @@ func (c *committer) begin() {
 		start.Volumes = append(start.Volumes, meta.JournalVolume{ID: v.ID, LastBatch: v.LastBatch, End: v.End, EndLSN: v.EndLSN})
 	}
 	c.j.mu.Unlock()
-	t := tickets.Get().(*Ticket)
+	t := c.j.newTicket()
 	t.entries = append(t.entries, Entry{Head: start.AppendTo(nil)})
 	c.packer.reset(c.vol.K(), c.vol.M(), int(c.next.number), blockLen(c.j.opts.MaxShardLen), len(b.mem))
 	if !c.place(t) {

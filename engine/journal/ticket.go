@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"penstock/meta"
 )
@@ -46,9 +45,15 @@ const (
 	ticketTaken // In a batch, or has been in one.
 )
 
-var tickets = sync.Pool{New: func() any {
-	return &Ticket{done: make(chan struct{}, 1), admit: make(chan struct{}, 1)}
-}}
+// newTicket returns a ticket without entries.
+func (j *Journal) newTicket() *Ticket {
+	t, ok := j.tickets.Get().(*Ticket)
+	if !ok {
+		t = &Ticket{done: make(chan struct{}, 1), admit: make(chan struct{}, 1)}
+	}
+	t.j = j
+	return t
+}
 
 func (t *Ticket) recycle() {
 	select {
@@ -56,8 +61,9 @@ func (t *Ticket) recycle() {
 	default:
 	}
 	clear(t.entries)
+	j := t.j
 	*t = Ticket{entries: t.entries[:0], places: t.places[:0], done: t.done, admit: t.admit}
-	tickets.Put(t)
+	j.tickets.Put(t)
 }
 
 // finish wakes the waiter. The ticket is the waiter's from then on.
@@ -68,7 +74,7 @@ func (t *Ticket) finish(lsn meta.LSN, err error) {
 
 // Append adds one group of records and returns when it is durable and applied. See AppendAsync and Wait.
 func (j *Journal) Append(ctx context.Context, records ...[]byte) (meta.LSN, error) {
-	t := tickets.Get().(*Ticket)
+	t := j.newTicket()
 	for _, r := range records {
 		t.entries = append(t.entries, Entry{Head: r})
 	}
@@ -81,7 +87,7 @@ func (j *Journal) Append(ctx context.Context, records ...[]byte) (meta.LSN, erro
 // AppendAsync queues one group of records: all of them come to be durable, in one batch and with consecutive LSNs, or none.
 // Groups are ordered as the calls return. It waits only when the queue is full. The bytes must not change until Wait returns.
 func (j *Journal) AppendAsync(ctx context.Context, entries ...Entry) (*Ticket, error) {
-	t := tickets.Get().(*Ticket)
+	t := j.newTicket()
 	t.entries = append(t.entries, entries...)
 	if err := j.enqueue(ctx, t); err != nil {
 		return nil, err
@@ -129,7 +135,6 @@ func (j *Journal) enqueue(ctx context.Context, t *Ticket) error {
 		t.recycle()
 		return fmt.Errorf("%w: %d records take %d bytes of %d", ErrTooLarge, count, framed, j.opts.MaxShardLen)
 	}
-	t.j = j
 	if err := context.Cause(ctx); err != nil {
 		t.recycle()
 		return err
