@@ -104,14 +104,16 @@ func TestBufReferences(t *testing.T) {
 	if a.Stats().InUse != 0 {
 		t.Error("the memory is kept after the last Release")
 	}
-	for name, misuse := range map[string]func(){"Release": b.Release, "Retain": b.Retain} {
+	for name, misuse := range map[string]func(*ioring.Buf){"Release": (*ioring.Buf).Release, "Retain": (*ioring.Buf).Retain} {
+		released := get(t, a, 4096)
+		released.Release()
 		func() {
 			defer func() {
 				if recover() == nil {
 					t.Errorf("%s of a released Buf did not panic", name)
 				}
 			}()
-			misuse()
+			misuse(released)
 		}()
 	}
 }

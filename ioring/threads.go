@@ -18,10 +18,12 @@ type threadsQueue struct {
 
 	workers sync.WaitGroup
 	gone    chan struct{} // Closed when the last worker has ended.
+
+	perform func(*Op) // (*Op).perform, but for tests whose drives hang.
 }
 
 func openThreadsQueue(opts Options) *threadsQueue {
-	q := &threadsQueue{gone: make(chan struct{})}
+	q := &threadsQueue{gone: make(chan struct{}), perform: (*Op).perform}
 	q.common.init(opts, RungThreads)
 	q.work.L = &q.mu
 	q.scheduler = newScheduler(opts.Threads)
@@ -79,7 +81,7 @@ func (q *threadsQueue) serve() {
 		}
 		device := op.File.device
 		if op.Err == nil {
-			op.perform()
+			q.perform(op)
 		}
 		q.mu.Lock()
 		q.scheduler.done(device)
