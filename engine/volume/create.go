@@ -158,11 +158,11 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 	if whole {
 		whole = s.writeHeaders(v, h)
 	}
-	if !whole {
+	s.sample()
+	if !whole || slices.ContainsFunc(members, (*member).failed) {
 		s.release(v)
 		return nil, nil
 	}
-	s.sample()
 	return v, nil
 }
 
