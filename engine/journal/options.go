@@ -57,8 +57,9 @@ type Options struct {
 	// good: skipping a batch would make the index a view of something else. Must be set.
 	Apply func(*Batch) error
 
-	// Needed is asked by Recover, when what it replays is applied, about a journal volume of which there is no segment at all:
-	// whether the index still counts anything in it. If not, it was freed. nil means that it does.
+	// Needed is asked by Recover, if it has replayed no more than a part of the newest volume, about each of the others: whether the
+	// index, which by then has all that was replayed, counts anything in it. If not, the volume is dead or was freed by a record
+	// that was not replayed, and it is dropped. nil means that all are needed.
 	Needed func(meta.VolumeID) bool
 
 	Logger       *slog.Logger  // nil discards.

@@ -42,11 +42,7 @@ func Recover(ctx context.Context, opts Options, from meta.Position) (*Journal, R
 	if err := p.run(from); err != nil {
 		return nil, p.did, err
 	}
-	sealed, err := p.needed(from)
-	if err != nil {
-		return nil, p.did, err
-	}
-	j := newJournal(opts, p.end, sealed, s.tail, s.ghosts)
+	j := newJournal(opts, p.end, p.needed(from), s.tail, s.ghosts)
 	if err := j.opened(ctx, p.applyHeld); err != nil {
 		return nil, p.did, err
 	}
@@ -286,20 +282,19 @@ func (p *replay) fileOf(r *reader, shard int) drive.File {
 }
 
 // needed returns the volumes that the next journal start record lists.
-func (p *replay) needed(from meta.Position) ([]VolumeInfo, error) {
+func (p *replay) needed(from meta.Position) []VolumeInfo {
 	var sealed []VolumeInfo
-	for _, v := range append(slices.Clone(p.listed), infoOf(p.end)) {
-		switch {
-		case p.freedNow[v.ID] || p.freedSet[v.ID]:
+	for _, v := range p.listed {
+		// If replay began within the tail, the record that says a volume was freed may lie before: then the index knows.
+		unseen := from.Volume == p.tail.ID() && p.opts.Needed != nil && !p.opts.Needed(v.ID)
+		if unseen || p.freedNow[v.ID] || p.freedSet[v.ID] {
+			p.did.Orphans = append(p.did.Orphans, v.ID)
 			continue
-		case from.Volume == p.tail.ID() && v.ID != p.tail.ID() && p.opts.Volumes.Get(v.ID) == nil:
-			// The record that says it was freed may lie before from. If it was not freed, all its drives are missing.
-			if p.opts.Needed != nil && !p.opts.Needed(v.ID) {
-				continue
-			}
+		}
+		if p.opts.Volumes.Get(v.ID) == nil {
 			p.opts.Logger.Error("no drive holds a segment of a journal volume that is needed", "volume", fmt.Sprintf("%x", v.ID))
 		}
 		sealed = append(sealed, v)
 	}
-	return sealed, nil
+	return append(sealed, infoOf(p.end))
 }
