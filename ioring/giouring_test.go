@@ -1,0 +1,5 @@
+//go:build linux && giouring
+
+package ioring_test
+
+const haveGiouring = true
