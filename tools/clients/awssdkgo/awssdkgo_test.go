@@ -284,7 +284,7 @@ func testPresigned(t *testing.T, s session) {
 		t.Fatal(err)
 	}
 	if status, answer := s.do(t, put.Method, put.URL, body, nil); status != 200 {
-		t.Fatalf("presigned PUT: %d %s", status, answer)
+		t.Fatalf("presigned PUT: %d %.300q", status, answer)
 	}
 	get, err := presigner.PresignGetObject(t.Context(), &s3.GetObjectInput{
 		Bucket: s.bucket, Key: &key, ResponseContentType: aws.String("text/x-presigned"),
@@ -294,19 +294,19 @@ func testPresigned(t *testing.T, s session) {
 	}
 	status, answer := s.do(t, get.Method, get.URL, nil, nil)
 	if status != 200 {
-		t.Errorf("presigned GET: %d %s", status, answer)
+		t.Errorf("presigned GET: %d %.300q", status, answer)
 	}
 	checkBody(t, "presigned GET", answer, body)
 	status, answer = s.do(t, get.Method, get.URL, nil, http.Header{"Range": {"bytes=100-199"}})
 	if status != 206 {
-		t.Errorf("presigned GET of a range: %d %s", status, answer)
+		t.Errorf("presigned GET of a range: %d %.300q", status, answer)
 	}
 	checkBody(t, "presigned GET of a range", answer, body[100:200])
 	if status, answer := s.do(t, get.Method, strings.Replace(get.URL, "X-Amz-Signature=", "X-Amz-Signature=0", 1), nil, nil); status != 403 {
-		t.Errorf("presigned GET with a forged signature: %d %s", status, answer)
+		t.Errorf("presigned GET with a forged signature: %d %.300q", status, answer)
 	}
 	if status, answer := s.do(t, "DELETE", get.URL, nil, nil); status != 403 {
-		t.Errorf("DELETE with a URL signed for GET: %d %s", status, answer)
+		t.Errorf("DELETE with a URL signed for GET: %d %.300q", status, answer)
 	}
 }
 

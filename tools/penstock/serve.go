@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"penstock/engine"
+	"penstock/fastapi"
+	"penstock/numa"
+)
+
+// Stopping takes stopLimit at most, whatever hangs: the journal makes an abrupt end safe, and a supervisor that waits
+// for ever is worse. Requests get drainLimit of it; what is left suffices to close the store.
+const (
+	stopLimit  = 5 * time.Second
+	drainLimit = 3500 * time.Millisecond
+)
+
+// A store is what serve needs of engine.Store: what the front end calls, and what starts and ends it.
+type store interface {
+	fastapi.Store
+	keeper
+	Info() engine.Info
+	Close(ctx context.Context) error
+}
+
+// A front is the S3 front end. Serve may be called for several listeners and returns when its listener is closed;
+// Shutdown closes all of them and waits for the requests in flight until ctx ends.
+type front interface {
+	Serve(net.Listener) error
+	Shutdown(ctx context.Context) error
+}
+
+// serve runs the node until a signal ends it.
+func serve(ctx context.Context, s *settings, p *process) error {
+	started := time.Now()
+	logger := newLogger(p.stderr, s.logLevel, s.logFormat)
+	topology, node, err := placement(s.numaNode, logger)
+	if err != nil {
+		return err
+	}
+	s.setMemory(node)
+	tuneRuntime(s.memory, p.getenv)
+
+	signals := watchSignals(ctx, s.tlsCert != "", logger)
+	defer signals.stop()
+	ctx = signals.ctx
+
+	tlsConfig, err := s.tlsConfig(signals, logger)
+	if err != nil {
+		return err
+	}
+	listeners, err := listen(ctx, s.address, topology)
+	if steer, ok := errors.AsType[*notSteered](err); ok {
+		logger.Warn("connections are spread over NUMA nodes by hash", "err", steer.err)
+	} else if err != nil {
+		return fail(err)
+	}
+	defer closeAll(listeners)
+	starting := serveStarting(listeners, tlsConfig)
+
+	n, err := openNode(ctx, s, p, topology, tlsConfig, logger)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		logger.Info("stopped before it was ready", "signal", signals.cause())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := starting.handOver(); err != nil {
+		return errors.Join(fail(err), n.store.Close(context.WithoutCancel(ctx)))
+	}
+	served := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { served <- n.front.Serve(listener) }()
+	}
+	endpoint := endpointOf(listeners[0].Addr(), s.tlsCert != "")
+	logReady(logger, endpoint, n.store.Info(), s, time.Since(started))
+	if err := showStart(p, endpoint, s.announcedRegion(), n.root, n.fresh); err != nil {
+		logger.Warn("start message not shown", "err", err)
+	}
+
+	var broken error
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping: no new requests, those in flight finish", "signal", signals.cause())
+	case broken = <-served:
+		logger.Error("stopping: a listener broke", "err", broken)
+	}
+	return errors.Join(fail(broken), n.close(logger))
+}
+
+// A node is an open store behind its front end.
+type node struct {
+	store store
+	front front
+	root  credentials
+	fresh bool // The root pair is new.
+}
+
+// openNode opens the store, finds the root pair and puts the front end before it.
+func openNode(ctx context.Context, s *settings, p *process, topology numa.Topology, tlsConfig *tls.Config, logger *slog.Logger) (*node, error) {
+	store, err := p.openStore(ctx, s.storeOptions(topology, logger))
+	if err != nil {
+		return nil, err
+	}
+	n := &node{store: store}
+	if n.root, n.fresh, err = rootCredentials(s.root, store); err == nil {
+		n.front, err = p.newFront(s, store, n.root, tlsConfig, logger)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close(context.WithoutCancel(ctx)))
+	}
+	return n, nil
+}
+
+// close drains the front end, then closes the store.
+func (n *node) close(logger *slog.Logger) error {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	defer cancel()
+	if err := n.front.Shutdown(ctx); err != nil {
+		logger.Warn("requests in flight were cut off", "err", err)
+	}
+	if err := n.store.Close(context.Background()); err != nil {
+		return fail(err)
+	}
+	logger.Info("stopped", "took", time.Since(begun).Round(time.Millisecond).String())
+	return nil
+}
+
+func (s *settings) storeOptions(topology numa.Topology, logger *slog.Logger) engine.Options {
+	rung := s.io
+	if rung == ioRungs[0] {
+		rung = ""
+	}
+	return engine.Options{
+		Drives:         s.drives,
+		Parity:         s.parity,
+		Memory:         s.memory,
+		IndexDir:       s.indexDir,
+		Format:         true,
+		Topology:       topology,
+		IO:             rung,
+		JournalSegment: s.journalSegment,
+		BulkSegment:    s.bulkSegment,
+		Logger:         logger,
+	}
+}
+
+// announcedRegion is the region that the node says it is in.
+func (s *settings) announcedRegion() string {
+	if s.region == "" {
+		return fastapi.DefaultRegion
+	}
+	return s.region
+}
+
+// setMemory chooses the ceiling that nobody set.
+func (s *settings) setMemory(node numa.Node) {
+	if s.memory == 0 {
+		s.memory = defaultMemory(os.DirFS("/"), node)
+	}
+}
+
+// tlsConfig is the configuration of the listeners, nil for plain HTTP. Its certificate follows the files.
+func (s *settings) tlsConfig(signals *signals, logger *slog.Logger) (*tls.Config, error) {
+	if s.tlsCert == "" {
+		return nil, nil
+	}
+	certificate, err := loadCertificate(s.tlsCert, s.tlsKey)
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(certificateCheck)
+	go func() {
+		defer tick.Stop()
+		certificate.watch(signals.ctx.Done(), tick.C, signals.hup, logger)
+	}()
+	return certificate.config(), nil
+}
+
+// endpointOf is the URL to reach the node at from this machine.
+func endpointOf(addr net.Addr, secure bool) string {
+	scheme := "http"
+	if secure {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return scheme + "://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// logReady is the one line that says that every request is served from here on, and by what.
+func logReady(logger *slog.Logger, endpoint string, info engine.Info, s *settings, took time.Duration) {
+	var ok, missing []string
+	for _, drive := range info.Drives {
+		if drive.State == "ok" {
+			ok = append(ok, drive.Path)
+		} else {
+			missing = append(missing, drive.Path)
+		}
+	}
+	attrs := []any{
+		"endpoint", endpoint, "drives", len(ok), "geometry", info.Geometry, "io", info.Rung, "direct", info.Direct,
+		"cells", info.Cells, "memory", formatSize(s.memory), "cluster", info.Cluster, "startup", took.Round(time.Millisecond).String(),
+	}
+	if len(missing) > 0 {
+		attrs = append(attrs, "missing", missing)
+	}
+	logger.Info("ready", attrs...)
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"penstock/engine"
+	"penstock/fastapi"
+)
+
+// envPrefix stands before the name of a setting in the environment: --log-level is PENSTOCK_LOG_LEVEL.
+const envPrefix = "PENSTOCK_"
+
+// unset is the value of a number that nobody chose.
+const unset = -1
+
+// settings are what an operator may choose. Every field but root is a flag, an environment variable and a key of the
+// configuration file; see resolve for which of them wins.
+type settings struct {
+	config  string // File with the rest.
+	address string
+	drives  []string // Directories, expanded.
+
+	parity         int   // unset = chosen from the number of drives.
+	numaNode       int   // unset = the whole machine.
+	memory         int64 // 0 = a share of the machine's.
+	indexDir       string
+	io             string
+	journalSegment int64 // 0 = chosen from the size of the drives.
+	bulkSegment    int64
+
+	region  string // "" = any, announced as fastapi.DefaultRegion.
+	domains []string
+	tlsCert string
+	tlsKey  string
+
+	logLevel  string
+	logFormat string
+
+	root credentials // Of the environment alone: a flag would show in the list of processes.
+}
+
+// The rungs of the I/O ladder an operator may start from, best first. "auto" starts from the best.
+var ioRungs = []string{"auto", "ring", "ring-nofixed", "ring-plain", "threads"}
+
+// defaultAddress is the loopback interface, so that a trial run is not open to the network. Serving others
+// takes one flag: --address :9000.
+const defaultAddress = "127.0.0.1:9000"
+
+// newSettings returns the defaults and the flags that change them.
+func newSettings() (*settings, *pflag.FlagSet) {
+	s := &settings{
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], logLevel: "info", logFormat: "auto",
+	}
+	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	flags.SortFlags = false // In the order of importance, as listed here.
+	flags.Var(addressValue(&s.address), "address", "where to serve S3; \":9000\" is every interface")
+	flags.Var(numberValue(&s.parity, 0, 16, "auto"), "parity",
+		"drives that may fail without loss; auto is 0 for one drive, 1 for two or three, 2 up to eleven, then 4")
+	flags.Var(sizeValue(&s.memory, engine.MinMemory, "auto"), "memory",
+		"ceiling for I/O buffers and caches; auto is an eighth of the memory this process may use")
+	flags.Var(numberValue(&s.numaNode, 0, 1023, "all"), "numa-node", "run on the CPUs and memory of this NUMA node alone")
+	flags.Var(textValue(&s.indexDir, "DIR"), "index-dir", "keep the index here instead of on the first drive")
+	flags.Var(choiceValue(&s.io, ioRungs...), "io", "first rung of the I/O ladder to try: "+strings.Join(ioRungs, ", "))
+	flags.Var(textValue(&s.region, "NAME"), "region",
+		"region this node is in; unless set it says "+fastapi.DefaultRegion+" and takes requests signed for any")
+	flags.Var(domainsValue(&s.domains), "domain", "also serve buckets as hosts below this domain; may be given again")
+	flags.Var(textValue(&s.tlsCert, "FILE"), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes")
+	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
+	flags.Var(choiceValue(&s.logLevel, "debug", "info", "warn", "error"), "log-level", "least level to log: debug, info, warn, error")
+	flags.Var(choiceValue(&s.logFormat, "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal")
+	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
+	flags.Var(sizeValue(&s.bulkSegment, engine.MinBulkSegment, "auto"), "bulk-segment", "size of a new bulk segment on each drive")
+	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
+	return s, flags
+}
+
+// check looks at the settings together, once each of them is known to be well-formed.
+func (s *settings) check() error {
+	switch {
+	case len(s.drives) == 0:
+		return fmt.Errorf("no drives: name at least one directory, such as /mnt/nvme{1...6}")
+	case s.parity >= len(s.drives):
+		return fmt.Errorf("--parity %d needs more than %s: parity and at least one data shard lie on different drives",
+			s.parity, plural(len(s.drives), "drive"))
+	case (s.tlsCert == "") != (s.tlsKey == ""):
+		return fmt.Errorf("--tls-cert and --tls-key go together: one is set, the other is not")
+	}
+	return nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// A value is one setting as text: what pflag wants of a flag, and what serves the environment and the file as well.
+type value struct {
+	set  func(string) error
+	text func() string
+	kind string // Shown in the usage.
+	list bool   // Every Set adds one.
+}
+
+func (v *value) Set(s string) error { return v.set(s) }
+func (v *value) String() string {
+	if v.text == nil { // A zero value, which pflag asks for what it would print.
+		return ""
+	}
+	return v.text()
+}
+func (v *value) Type() string { return v.kind }
+
+func textValue(p *string, kind string) *value {
+	return &value{kind: kind, text: func() string { return *p }, set: func(s string) error {
+		if s == "" {
+			return fmt.Errorf("is empty")
+		}
+		*p = s
+		return nil
+	}}
+}
+
+func choiceValue(p *string, choices ...string) *value {
+	return &value{kind: "NAME", text: func() string { return *p }, set: func(s string) error {
+		if !slices.Contains(choices, s) {
+			return fmt.Errorf("%q is none of %s", s, strings.Join(choices, ", "))
+		}
+		*p = s
+		return nil
+	}}
+}
+
+// numberValue takes a number, or the word that stands for unset.
+func numberValue(p *int, least, most int, word string) *value {
+	return &value{kind: "N", set: func(s string) error {
+		if s == word {
+			*p = unset
+			return nil
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("%q is not a number from %d to %d, nor %q", s, least, most, word)
+		}
+		*p = n
+		return nil
+	}, text: func() string {
+		if *p == unset {
+			return word
+		}
+		return strconv.Itoa(*p)
+	}}
+}
+
+// sizeValue takes a number of bytes, or the word that stands for a size chosen at start.
+func sizeValue(p *int64, least int64, word string) *value {
+	return &value{kind: "SIZE", set: func(s string) error {
+		if s == word {
+			*p = 0
+			return nil
+		}
+		n, err := parseSize(s)
+		if err != nil {
+			return err
+		}
+		if n < least {
+			return fmt.Errorf("%s is less than the %s it takes", s, formatSize(least))
+		}
+		*p = n
+		return nil
+	}, text: func() string {
+		if *p == 0 {
+			return word
+		}
+		return formatSize(*p)
+	}}
+}
+
+// addressValue takes HOST:PORT with a numeric port; the host may be empty.
+func addressValue(p *string) *value {
+	return &value{kind: "HOST:PORT", text: func() string { return *p }, set: func(s string) error {
+		_, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return fmt.Errorf("%q is not HOST:PORT", s)
+		}
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return fmt.Errorf("port of %q is not a number from 0 to 65535", s)
+		}
+		*p = s
+		return nil
+	}}
+}
+
+// domainsValue adds a domain each time; below it, a host name's first label is the bucket.
+func domainsValue(p *[]string) *value {
+	return &value{kind: "NAME", list: true, text: func() string { return strings.Join(*p, ",") }, set: func(s string) error {
+		domain := strings.ToLower(strings.Trim(s, "."))
+		if domain == "" || strings.ContainsAny(domain, "/:@ ") || net.ParseIP(domain) != nil {
+			return fmt.Errorf("%q is not a domain name", s)
+		}
+		if !slices.Contains(*p, domain) {
+			*p = append(*p, domain)
+		}
+		return nil
+	}}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+
+	"penstock/engine"
+	"penstock/fastapi"
+)
+
+// openStore opens the engine. What the operator gave wrong comes back as it is; everything else is a failure.
+func openStore(ctx context.Context, o engine.Options) (store, error) {
+	s, err := engine.Open(ctx, o)
+	if _, mistake := errors.AsType[*engine.UsageError](err); mistake {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	return s, nil
+}
+
+// newFront puts the S3 front end before a store.
+func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, logger *slog.Logger) (front, error) {
+	server, err := fastapi.New(fastapi.Options{
+		Store:     store,
+		Secrets:   rootAlone{root},
+		Region:    s.region,
+		Domains:   s.domains,
+		TLSConfig: tlsConfig,
+		Logger:    logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return server, nil
+}
+
+// rootAlone knows one pair and no other identity.
+type rootAlone struct{ root credentials }
+
+// Lookup returns the secret of an access key.
+func (r rootAlone) Lookup(accessKey string) (secret string, version uint64, ok bool) {
+	if !hmac.Equal([]byte(accessKey), []byte(r.root.AccessKey)) {
+		return "", 0, false
+	}
+	return r.root.SecretKey, 1, true
+}
+
+// rebuildIndex opens the store with its index made anew, and closes it again.
+func rebuildIndex(ctx context.Context, s *settings, p *process) error {
+	logger := newLogger(p.stderr, s.logLevel, s.logFormat)
+	topology, node, err := placement(s.numaNode, logger)
+	if err != nil {
+		return err
+	}
+	s.setMemory(node)
+	tuneRuntime(s.memory, p.getenv)
+	signals := watchSignals(ctx, false, logger)
+	defer signals.stop()
+	o := s.storeOptions(topology, logger)
+	o.Format, o.RebuildIndex = false, true // A blank drive has no index to rebuild: it is the wrong drive.
+	store, err := p.openStore(signals.ctx, o)
+	if err != nil {
+		return err
+	}
+	return fail(store.Close(context.WithoutCancel(ctx)))
+}
