@@ -12,12 +12,11 @@ const latencyBuckets = 24 * 4
 // Latency is a histogram of durations.
 type Latency [latencyBuckets]uint64
 
-// bucketOf returns the bucket of a duration: the octave of its microseconds, and the two bits below.
+// bucketOf returns the bucket of a duration: the octave of its quarter-microseconds, and the two bits below.
 func bucketOf(d time.Duration) int {
-	us := uint64(max(d.Microseconds(), 1))
-	octave := bits.Len64(us) - 1
-	quarter := us << 2 >> octave & 3
-	return min(octave*4+int(quarter), latencyBuckets-1)
+	quarters := uint64(max(d*4/time.Microsecond, 4))
+	octave := bits.Len64(quarters) - 3
+	return min(octave*4+int(quarters>>octave&3), latencyBuckets-1)
 }
 
 // BucketBound returns the duration below which all of bucket i lies.
