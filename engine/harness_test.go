@@ -62,7 +62,7 @@ func testOptions(t testing.TB, parity int) Options {
 		JournalSegment: MinJournalSegment, BulkSegment: 8 << 20,
 	}
 	if testing.Verbose() {
-		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	}
 	o.Parity = -1
 	if err := o.check(); err != nil {

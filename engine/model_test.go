@@ -223,7 +223,7 @@ func newSubject(t *testing.T, n, parity int, seed uint64) *subject {
 
 func (x *subject) open() {
 	x.s = mustOpen(x.t, x.opts, x.drives)
-	x.s.minPart = 1
+	x.s.minPart = 0
 }
 
 func (x *subject) play(s step) string {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -16,6 +17,10 @@ import (
 	"penstock/erasure"
 	"penstock/meta"
 )
+
+// driveTimeout is when a drive that has not answered is given up while a volume is made. It is longer than for a write, because
+// taking space may wait for other work of the file system.
+const driveTimeout = 10 * time.Second
 
 func newCell(opts *Options, id int, cluster drive.ID) *cell {
 	return &cell{
@@ -34,7 +39,7 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 	c.set, err = volume.Open(ctx, volume.Options{
 		Drives: c.drives, Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
 		JournalLen: c.opts.JournalSegment, BulkLen: c.opts.BulkSegment,
-		Arena: c.arena, Logger: c.log,
+		Timeout: driveTimeout, Arena: c.arena, Logger: c.log,
 	})
 	if err != nil {
 		return err
