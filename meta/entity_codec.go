@@ -1,0 +1,393 @@
+package meta
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// Limits that the formats enforce.
+const (
+	MaxKeyLen  = 1024  // Bytes of a key.
+	MaxNameLen = 255   // Bytes of a bucket's or a config value's name.
+	MaxParts   = 10000 // Parts of an object, and the highest part number.
+	minRefLen  = 3     // Bytes that a reference takes at least.
+	minPartLen = 3
+	minBlobLen = 3
+	tagBulk    = 0
+	tagInline  = 1
+)
+
+// An object's body is the same in the record that puts it and in the index, so applying a put copies bytes.
+// What listings show comes first; a listing never looks at the rest.
+//
+//	uvarint version | time modified | uvarint size | str etag | attrs | refs | parts
+//	refs:  uvarint count, then for each: varint blob id less the one before | uvarint offset | uvarint length
+//	parts: uvarint count, then for each: uvarint number | uvarint size | attrs
+//
+// Reference lengths add up to the size, and so do those of parts where there are any. Part numbers ascend.
+
+func appendObject(dst []byte, o *Object) []byte {
+	dst = binary.AppendUvarint(dst, uint64(o.Version))
+	dst = appendTime(dst, o.Modified)
+	dst = binary.AppendUvarint(dst, uint64(o.Size))
+	dst = appendStr(dst, o.ETag)
+	dst = appendAttrs(dst, o.Attrs)
+	dst = appendRefs(dst, o.Blobs)
+	dst = binary.AppendUvarint(dst, uint64(len(o.Parts)))
+	for i := range o.Parts {
+		p := &o.Parts[i]
+		dst = binary.AppendUvarint(dst, uint64(p.Number))
+		dst = binary.AppendUvarint(dst, uint64(p.Size))
+		dst = appendAttrs(dst, p.Attrs)
+	}
+	return dst
+}
+
+func appendRefs(dst []byte, refs []BlobRef) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(refs)))
+	var last BlobID
+	for _, ref := range refs {
+		dst = binary.AppendVarint(dst, int64(ref.Blob-last))
+		dst = binary.AppendUvarint(dst, uint64(ref.Off))
+		dst = binary.AppendUvarint(dst, uint64(ref.Len))
+		last = ref.Blob
+	}
+	return dst
+}
+
+// refs walks encoded references without allocating. It is a copyable cursor.
+type refs struct {
+	r    reader
+	left int
+	last BlobID
+}
+
+func (r *reader) refs() refs {
+	n := r.count(minRefLen)
+	return refs{r: *r, left: n}
+}
+
+// next returns the next reference; ok is false at the end and on malformed input, which leaves r.bad set.
+func (c *refs) next() (ref BlobRef, ok bool) {
+	if c.left == 0 {
+		return BlobRef{}, false
+	}
+	c.left--
+	c.last += BlobID(c.r.varint())
+	ref = BlobRef{Blob: c.last, Off: c.r.size(), Len: c.r.size()}
+	if ref.Len == 0 || ref.Off > math.MaxInt64-ref.Len {
+		c.r.fail()
+		return BlobRef{}, false
+	}
+	return ref, true
+}
+
+// skipRefs passes over references whose lengths must add up to size, and returns a cursor at the first.
+func (r *reader) skipRefs(size int64) refs {
+	start := r.refs()
+	c := start
+	for {
+		ref, ok := c.next()
+		if !ok {
+			break
+		}
+		size -= ref.Len
+		if size < 0 {
+			c.r.fail()
+		}
+	}
+	*r = c.r
+	if size != 0 {
+		r.fail()
+	}
+	return start
+}
+
+func (r *reader) refList(size int64) []BlobRef {
+	c := r.skipRefs(size)
+	if r.bad || c.left == 0 {
+		return nil
+	}
+	list := make([]BlobRef, 0, c.left)
+	for {
+		ref, ok := c.next()
+		if !ok {
+			return list
+		}
+		list = append(list, ref)
+	}
+}
+
+// objectHead is what applying a put needs to know of an object's body.
+type objectHead struct {
+	version VersionID
+	size    int64
+	refs    refs
+}
+
+// skipObject passes over an object's body, checking all of it.
+func (r *reader) skipObject() (h objectHead) {
+	h.version = VersionID(r.uvarint())
+	r.varint()
+	h.size = r.size()
+	r.str()
+	r.skipAttrs()
+	h.refs = r.skipRefs(h.size)
+	var last, sum int64
+	n := r.count(minPartLen)
+	for range n {
+		number := r.size()
+		if number <= last || number > MaxParts {
+			r.fail()
+		}
+		last = number
+		sum += r.size()
+		if sum < 0 || sum > h.size {
+			r.fail()
+		}
+		r.skipAttrs()
+	}
+	if n > 0 && sum != h.size {
+		r.fail()
+	}
+	return h
+}
+
+// listing reads the fields that listings show into o, taking room for its attributes from pool.
+func (r *reader) listing(o *Object, pool *[]Attr) {
+	o.Version = VersionID(r.uvarint())
+	o.Modified = r.time()
+	o.Size = r.size()
+	o.ETag = r.str()
+	if n := r.count(2); n > 0 {
+		p := *pool
+		if cap(p)-len(p) < n {
+			p = make([]Attr, 0, max(n, cap(p)))
+		}
+		start := len(p)
+		p = r.attrsInto(p, n)
+		o.Attrs = p[start:len(p):len(p)]
+		*pool = p
+	}
+}
+
+// object reads an object's body into o.
+func (r *reader) object(o *Object) {
+	var pool []Attr
+	r.listing(o, &pool)
+	o.Blobs = r.refList(o.Size)
+	o.Parts = r.parts()
+}
+
+func (r *reader) parts() []Part {
+	n := r.count(minPartLen)
+	if n == 0 {
+		return nil
+	}
+	parts := make([]Part, 0, n)
+	for range n {
+		parts = append(parts, Part{Number: int(r.size()), Size: r.size(), Attrs: r.attrs()})
+	}
+	return parts
+}
+
+// A blob's body:
+//
+//	uvarint size | uvarint count, then the extents, whose lengths add up to the size:
+//	bulk:   u8 0 | uvarint volume | uvarint length | uvarint offset | uvarint unit count | u64 CRC64NVME of each unit
+//	inline: u8 1 | uvarint volume | uvarint length | uvarint batch | u8 shard | uvarint offset | u64 CRC64NVME
+//
+// Records hold bulk extents only: an inline one says where a record lies, which the record itself cannot know.
+// A blob without extents is lost: a rebuild found references to it and no record of it.
+
+func appendBlob(dst []byte, size int64, extents []Extent) []byte {
+	dst = binary.AppendUvarint(dst, uint64(size))
+	dst = binary.AppendUvarint(dst, uint64(len(extents)))
+	for i := range extents {
+		dst = appendExtent(dst, &extents[i])
+	}
+	return dst
+}
+
+func appendExtent(dst []byte, e *Extent) []byte {
+	if e.Inline {
+		dst = append(dst, tagInline)
+		dst = binary.AppendUvarint(dst, uint64(e.Volume))
+		dst = binary.AppendUvarint(dst, uint64(e.Len))
+		dst = binary.AppendUvarint(dst, uint64(e.At.Batch))
+		dst = append(dst, e.At.Shard)
+		dst = binary.AppendUvarint(dst, uint64(e.At.Off))
+		return binary.LittleEndian.AppendUint64(dst, e.Sum)
+	}
+	dst = append(dst, tagBulk)
+	dst = binary.AppendUvarint(dst, uint64(e.Volume))
+	dst = binary.AppendUvarint(dst, uint64(e.Len))
+	dst = binary.AppendUvarint(dst, uint64(e.Off))
+	dst = binary.AppendUvarint(dst, uint64(len(e.Units)))
+	for _, u := range e.Units {
+		dst = binary.LittleEndian.AppendUint64(dst, u)
+	}
+	return dst
+}
+
+// extent reads one extent; without wantUnits its checksums are only passed over.
+func (r *reader) extent(wantUnits bool) (e Extent) {
+	tag := r.byte()
+	e.Volume = VolumeID(r.uvarint())
+	e.Len = r.size()
+	switch tag {
+	case tagBulk:
+		e.Off = r.size()
+		sums := reader{s: r.raw(8 * r.count(8))}
+		if wantUnits && len(sums.s) > 0 {
+			e.Units = make([]uint64, len(sums.s)/8)
+			for i := range e.Units {
+				e.Units[i] = sums.u64()
+			}
+		}
+	case tagInline:
+		e.Inline = true
+		e.At = RecordLoc{Volume: e.Volume, Batch: r.size(), Shard: r.byte()}
+		off := r.uvarint()
+		if off > math.MaxUint32 || e.Len > math.MaxUint32 {
+			r.fail()
+		}
+		e.At.Off, e.At.Len = uint32(off), uint32(e.Len)
+		e.Sum = r.u64()
+	default:
+		r.fail()
+	}
+	if e.Len == 0 {
+		r.fail()
+	}
+	return e
+}
+
+// blobHead reads what precedes the extents.
+func (r *reader) blobHead() (size int64, extents int) {
+	size = r.size()
+	return size, r.count(minBlobLen)
+}
+
+// extentsOf reads n extents that add up to size, giving each to f.
+func (r *reader) extentsOf(size int64, n int, wantUnits bool, f func(e Extent)) {
+	var sum int64
+	for range n {
+		e := r.extent(wantUnits)
+		sum += e.Len
+		if sum < 0 || sum > size {
+			r.fail()
+		}
+		if r.bad {
+			return
+		}
+		f(e)
+	}
+	if n > 0 && sum != size || size == 0 {
+		r.fail()
+	}
+}
+
+// skipBulkBlob passes over the body of a blob in a record: its extents must be there, and be bulk.
+func (r *reader) skipBulkBlob() (size int64) {
+	size, n := r.blobHead()
+	if n == 0 {
+		r.fail()
+	}
+	r.extentsOf(size, n, false, func(e Extent) {
+		if e.Inline {
+			r.fail()
+		}
+	})
+	return size
+}
+
+// blob reads a blob's body into b.
+func (r *reader) blob(b *Blob) {
+	size, n := r.blobHead()
+	b.Size = size
+	if n > 0 {
+		b.Extents = make([]Extent, 0, n)
+	}
+	r.extentsOf(size, n, true, func(e Extent) { b.Extents = append(b.Extents, e) })
+}
+
+// A received part's body:
+//
+//	uvarint number | time modified | uvarint size | str etag | attrs | refs
+
+func appendUploadPart(dst []byte, p *UploadPart) []byte {
+	dst = binary.AppendUvarint(dst, uint64(p.Number))
+	dst = appendTime(dst, p.Modified)
+	dst = binary.AppendUvarint(dst, uint64(p.Size))
+	dst = appendStr(dst, p.ETag)
+	dst = appendAttrs(dst, p.Attrs)
+	return appendRefs(dst, p.Blobs)
+}
+
+func (r *reader) partNumber() int {
+	n := r.uvarint()
+	if n == 0 || n > MaxParts {
+		r.fail()
+	}
+	return int(n)
+}
+
+// partHead is what applying a put needs to know of a part's body.
+type partHead struct {
+	number int
+	size   int64
+	refs   refs
+}
+
+func (r *reader) skipUploadPart() (h partHead) {
+	h.number = r.partNumber()
+	r.varint()
+	h.size = r.size()
+	r.str()
+	r.skipAttrs()
+	h.refs = r.skipRefs(h.size)
+	return h
+}
+
+func (r *reader) uploadPart(p *UploadPart) {
+	p.Number = r.partNumber()
+	p.Modified = r.time()
+	p.Size = r.size()
+	p.ETag = r.str()
+	p.Attrs = r.attrs()
+	p.Blobs = r.refList(p.Size)
+}
+
+// A bucket's body, in its record and under its name in the index:
+//
+//	uvarint id | str name | time created | attrs
+
+func appendBucket(dst []byte, b *Bucket) []byte {
+	dst = binary.AppendUvarint(dst, uint64(b.ID))
+	dst = appendStr(dst, b.Name)
+	dst = appendTime(dst, b.Created)
+	return appendAttrs(dst, b.Attrs)
+}
+
+func (r *reader) bucket() Bucket {
+	return Bucket{ID: BucketID(r.uvarint()), Name: r.strMax(MaxNameLen), Created: r.time(), Attrs: r.attrs()}
+}
+
+// An upload's body, in its record and under its id in the index:
+//
+//	16 bytes id | uvarint bucket | str key | time initiated | attrs
+
+func appendUpload(dst []byte, u *Upload) []byte {
+	dst = append(dst, u.ID[:]...)
+	dst = binary.AppendUvarint(dst, uint64(u.Bucket))
+	dst = appendStr(dst, u.Key)
+	dst = appendTime(dst, u.Initiated)
+	return appendAttrs(dst, u.Attrs)
+}
+
+func (r *reader) upload() Upload {
+	return Upload{
+		ID: r.uploadID(), Bucket: BucketID(r.uvarint()), Key: r.strMax(MaxKeyLen), Initiated: r.time(), Attrs: r.attrs(),
+	}
+}

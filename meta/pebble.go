@@ -1,0 +1,196 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	// blockSize: 16 KiB halves the block index of the default 4 KiB twice over and still decodes
+	// in a few microseconds when a get misses the cache.
+	blockSize = 16 << 10
+	// l0Compaction: level 0 is what a get pays for most; two sublevels are merged as soon as they appear.
+	l0Compaction = 2
+	// Past these, Apply waits for flushes and compactions. Pebble's own limits are out of reach, as its
+	// waiting cannot be interrupted: with a drive that fails it would hold Apply, and then Close, for ever.
+	maxMemTables = 4
+	maxSublevels = 20
+	noLimit      = math.MaxInt32
+
+	failedBackoff = 100 * time.Millisecond
+)
+
+// openPebble opens the database. Pebble meets damage with an error, or in places with a panic.
+func (x *Index) openPebble(o Options, lock *pebble.Lock, exists bool) (err error) {
+	x.cache = pebble.NewCache(orDefault(o.CacheBytes, defaultCache))
+	x.memSize = uint64(orDefault(o.MemTableBytes, defaultMemTable))
+	compactions := orDefault(o.Compactions, max(1, runtime.NumCPU()/4))
+	opts := &pebble.Options{
+		FS:                          guardFS{o.FS, x.failed},
+		Lock:                        lock,
+		ErrorIfNotExists:            exists,
+		FormatMajorVersion:          pebble.FormatNewest,
+		DisableWAL:                  true, // The journal is the log.
+		Cache:                       x.cache,
+		MemTableSize:                x.memSize,
+		MemTableStopWritesThreshold: noLimit,
+		L0CompactionThreshold:       l0Compaction,
+		L0StopWritesThreshold:       noLimit,
+		LBaseMaxBytes:               64 << 20,
+		BytesPerSync:                1 << 20,
+		MaxOpenFiles:                orDefault(o.OpenFiles, defaultOpenFiles),
+		CompactionConcurrencyRange:  func() (int, int) { return 1, compactions },
+		Logger:                      logger{x},
+		EventListener:               x.listener(),
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].BlockSize = blockSize
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: panic: %v", ErrUnusable, p)
+		}
+		if err != nil {
+			x.cache.Unref()
+		}
+	}()
+	x.db, err = pebble.Open(o.Dir, opts)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	}
+	return nil
+}
+
+func orDefault[T int | int64](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return v
+}
+
+// listener notes what Pebble reports. Its functions may run under Pebble's locks.
+func (x *Index) listener() *pebble.EventListener {
+	l := &pebble.EventListener{
+		FlushEnd: func(pebble.FlushInfo) {
+			x.flushSeen.Add(1)
+			notify(x.flushed)
+			notify(x.progress)
+		},
+		CompactionEnd:   func(pebble.CompactionInfo) { notify(x.progress) },
+		BackgroundError: func(err error) { x.background(err) },
+		DataCorruption:  func(info pebble.DataCorruptionInfo) { x.background(info.Details) },
+	}
+	l.EnsureDefaults(logger{x})
+	return l
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// background takes an error that has no caller to go to. Pebble tries again and again, but the index
+// ends here: whoever owns it opens it anew, or a checkpoint of it, and the journal brings it up to date.
+func (x *Index) background(err error) {
+	if errors.Is(err, pebble.ErrCancelledCompaction) {
+		return // A compaction overtaken by another; nothing is wrong.
+	}
+	if x.Err() == nil {
+		x.log.Error("index failed", "dir", x.dir, "err", err)
+	}
+	x.fail(err)
+}
+
+// logger takes what Pebble logs. A fatal error must not end the process: the index fails, and Pebble goes on far
+// enough to be closed.
+type logger struct{ x *Index }
+
+func (l logger) Infof(format string, args ...any) {}
+
+func (l logger) Errorf(format string, args ...any) {
+	if l.x.Err() == nil {
+		l.x.log.Warn("index: " + fmt.Sprintf(format, args...))
+	}
+}
+
+func (l logger) Fatalf(format string, args ...any) { l.x.background(fmt.Errorf(format, args...)) }
+
+// guardFS keeps Pebble from spinning. It repeats a failed flush at once and without end, and each try begins
+// by creating a file; once the index has failed nothing it writes matters, so the creation fails, slowly.
+type guardFS struct {
+	vfs.FS
+	failed <-chan struct{}
+}
+
+func (g guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	select {
+	case <-g.failed:
+		time.Sleep(failedBackoff)
+		return nil, &os.PathError{Op: "create", Path: name, Err: ErrFailed}
+	default:
+		return g.FS.Create(name, category)
+	}
+}
+
+func (g guardFS) Unwrap() vfs.FS { return g.FS }
+
+// admit waits until Pebble can take another write without growing past its bounds.
+func (x *Index) admit(n int) error {
+	if err := x.Err(); err != nil {
+		return err
+	}
+	x.unchecked += uint64(n)
+	if x.unchecked < x.memSize/8 {
+		return nil // Asking costs tens of microseconds.
+	}
+	for {
+		m := x.db.Metrics()
+		if m.MemTable.Size < maxMemTables*x.memSize && m.Levels[0].Sublevels < maxSublevels {
+			x.unchecked = 0
+			return nil
+		}
+		select {
+		case <-x.progress:
+		case <-x.failed:
+			return x.Err()
+		}
+	}
+}
+
+// Flush makes everything applied so far durable.
+func (x *Index) Flush(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.flushAll(ctx.Done())
+}
+
+// flushAll flushes and waits; the memtable that is full now and those before it go with it.
+func (x *Index) flushAll(canceled <-chan struct{}) error {
+	if err := x.Err(); err != nil {
+		return err
+	}
+	done, err := x.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return x.Err()
+	case <-x.failed:
+		return x.Err()
+	case <-canceled:
+		return context.Canceled
+	}
+}

@@ -1,0 +1,296 @@
+package meta
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Reads see what was applied before they began. Two reads may see two states: a caller that finds an
+// object and then not its blob must look the object up again, as it was replaced or deleted in between.
+
+// entry calls f with the value of key and returns whether there was one. The value is f's alone while it runs.
+func (x *Index) entry(key []byte, f func(r *reader)) (found bool, err error) {
+	return entryOf(x.db, key, f)
+}
+
+// entryOf is entry of the index, or of one of its states.
+func entryOf(db pebble.Reader, key []byte, f func(r *reader)) (found bool, err error) {
+	v, closer, err := db.Get(key)
+	if err == pebble.ErrNotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, readError(err)
+	}
+	defer closer.Close()
+	r := reader{s: string(v)} // The one copy; what f keeps are parts of it.
+	f(&r)
+	if r.bad {
+		return false, corruptEntry(key)
+	}
+	return true, nil
+}
+
+// GetBucket returns the bucket of that name.
+func (x *Index) GetBucket(name string) (b Bucket, found bool, err error) {
+	found, err = x.entry(appendBucketName(nil, name), func(r *reader) {
+		r.held()
+		b = r.bucket()
+	})
+	return b, found, err
+}
+
+// ListBuckets returns up to limit buckets in order of name: those whose name begins with prefix and comes after after.
+func (x *Index) ListBuckets(after, prefix string, limit int) (buckets []Bucket, more bool, err error) {
+	it, err := x.db.NewIter(prefixOptions(appendBucketName(nil, prefix)))
+	if err != nil {
+		return nil, false, readError(err)
+	}
+	defer it.Close()
+	from := appendBucketName(nil, after)
+	if after != "" {
+		from = append(from, 0)
+	}
+	for valid := it.SeekGE(from); valid; valid = it.Next() {
+		if len(buckets) >= limit {
+			return buckets, limit > 0, nil
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, false, readError(err)
+		}
+		r := reader{s: string(v)}
+		r.held()
+		b := r.bucket()
+		if !r.done() {
+			return nil, false, corruptEntry(it.Key())
+		}
+		buckets = append(buckets, b)
+	}
+	return buckets, false, readError(it.Error())
+}
+
+// objectKeyRoom keeps the key of most objects on the stack.
+const objectKeyRoom = 256
+
+// GetObject returns a version of a key, with all its blobs and parts.
+func (x *Index) GetObject(bucket BucketID, key string, version VersionID) (o Object, found bool, err error) {
+	return x.object(bucket, key, version, func(r *reader, o *Object) { r.object(o) })
+}
+
+// GetObjectHead is GetObject without blobs and parts: the cost does not grow with their number.
+func (x *Index) GetObjectHead(bucket BucketID, key string, version VersionID) (o Object, found bool, err error) {
+	return x.object(bucket, key, version, func(r *reader, o *Object) {
+		var pool []Attr
+		r.listing(o, &pool)
+	})
+}
+
+// GetObjectRange is GetObject without parts and with only those blob references that bear on the n bytes from off on;
+// first is where in the object the first of them begins.
+func (x *Index) GetObjectRange(bucket BucketID, key string, version VersionID, off, n int64) (o Object, first int64, found bool, err error) {
+	o, found, err = x.object(bucket, key, version, func(r *reader, o *Object) {
+		var pool []Attr
+		r.listing(o, &pool)
+		c := r.refs()
+		var at int64
+		for ref, ok := c.next(); ok && at-off < n; ref, ok = c.next() {
+			if at+ref.Len > off {
+				if len(o.Blobs) == 0 {
+					first = at
+				}
+				o.Blobs = append(o.Blobs, ref)
+			}
+			at += ref.Len
+		}
+		if c.r.bad {
+			r.fail()
+		}
+	})
+	return o, first, found, err
+}
+
+func (x *Index) object(bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
+	return objectOf(x.db, bucket, key, version, read)
+}
+
+func objectOf(db pebble.Reader, bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
+	var room [objectKeyRoom]byte
+	found, err = entryOf(db, appendObjectKey(room[:0], bucket, key), func(r *reader) {
+		o.Key = key
+		o.LSN = r.held().lsn
+		read(r, &o)
+	})
+	if !found || o.Version != version {
+		return Object{}, false, err
+	}
+	return o, true, nil
+}
+
+// GetBlob returns a blob. One without extents is lost: something references it, but the journal did not say where it is.
+func (x *Index) GetBlob(id BlobID) (b Blob, found bool, err error) { return blobOf(x.db, id) }
+
+func blobOf(db pebble.Reader, id BlobID) (b Blob, found bool, err error) {
+	var room [16]byte
+	found, err = entryOf(db, appendBlobKey(room[:0], id), func(r *reader) {
+		b.ID = id
+		b.LSN = r.held().lsn
+		r.blob(&b)
+	})
+	return b, found, err
+}
+
+// BlobAt returns the blob that has an extent at off of a bulk volume.
+func (x *Index) BlobAt(volume VolumeID, off int64) (id BlobID, found bool, err error) {
+	found, err = x.entry(appendExtentKey(nil, volume, off), func(r *reader) { id = BlobID(r.uvarint()) })
+	return id, found, err
+}
+
+// VolumeExtents calls f for each extent in a bulk volume, in order of offset, until it returns false.
+func (x *Index) VolumeExtents(volume VolumeID, f func(off int64, blob BlobID) bool) error {
+	return x.scan(appendID(nil, spaceExtent, uint64(volume)), func(key, value []byte) (bool, error) {
+		r := view(value)
+		id := BlobID(r.uvarint())
+		if !r.done() {
+			return false, corruptEntry(key)
+		}
+		return f(int64(binary.BigEndian.Uint64(key[9:])), id), nil
+	})
+}
+
+// LastExtent returns the extent that begins last in a bulk volume, and whether there is one.
+func (x *Index) LastExtent(volume VolumeID) (off int64, blob BlobID, found bool, err error) {
+	it, err := x.db.NewIter(prefixOptions(appendID(nil, spaceExtent, uint64(volume))))
+	if err != nil {
+		return 0, 0, false, readError(err)
+	}
+	defer it.Close()
+	if !it.Last() {
+		return 0, 0, false, readError(it.Error())
+	}
+	value, err := it.ValueAndErr()
+	if err != nil {
+		return 0, 0, false, readError(err)
+	}
+	r := view(value)
+	blob = BlobID(r.uvarint())
+	if !r.done() {
+		return 0, 0, false, corruptEntry(it.Key())
+	}
+	return int64(binary.BigEndian.Uint64(it.Key()[9:])), blob, true, nil
+}
+
+// UnreferencedBlobs returns up to limit of the blobs that nothing references, from after on, exclusive.
+func (x *Index) UnreferencedBlobs(after BlobID, limit int) (ids []BlobID, err error) {
+	it, err := x.db.NewIter(prefixOptions([]byte{spaceUnreferred}))
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	from := appendUnreferred(nil, after)
+	if after != 0 {
+		from = append(from, 0)
+	}
+	for valid := it.SeekGE(from); valid && len(ids) < limit; valid = it.Next() {
+		ids = append(ids, BlobID(binary.BigEndian.Uint64(it.Key()[1:])))
+	}
+	return ids, readError(it.Error())
+}
+
+// GetUpload returns an upload.
+func (x *Index) GetUpload(id UploadID) (u Upload, found bool, err error) {
+	found, err = x.entry(appendUploadKey(nil, id), func(r *reader) {
+		r.held()
+		u = r.upload()
+	})
+	return u, found, err
+}
+
+// GetPart returns a part of an upload.
+func (x *Index) GetPart(id UploadID, number int) (p UploadPart, found bool, err error) {
+	if number < 1 || number > MaxParts {
+		return p, false, nil
+	}
+	found, err = x.entry(appendPartKey(nil, id, number), func(r *reader) {
+		r.held()
+		r.uploadPart(&p)
+	})
+	return p, found, err
+}
+
+// ListParts returns up to limit parts of an upload, in order, whose number is above after.
+func (x *Index) ListParts(id UploadID, after, limit int) (parts []UploadPart, more bool, err error) {
+	if after >= MaxParts || limit <= 0 {
+		return nil, false, nil
+	}
+	it, err := x.db.NewIter(prefixOptions(append([]byte{spacePart}, id[:]...)))
+	if err != nil {
+		return nil, false, readError(err)
+	}
+	defer it.Close()
+	for valid := it.SeekGE(appendPartKey(nil, id, max(after, 0)+1)); valid; valid = it.Next() {
+		if len(parts) == limit {
+			return parts, true, nil
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, false, readError(err)
+		}
+		r := reader{s: string(v)}
+		r.held()
+		var p UploadPart
+		r.uploadPart(&p)
+		if !r.done() {
+			return nil, false, corruptEntry(it.Key())
+		}
+		parts = append(parts, p)
+	}
+	return parts, false, readError(it.Error())
+}
+
+// Config returns a named value, "" when it is not set.
+func (x *Index) Config(name string) (value string, err error) {
+	_, err = x.entry(appendConfigKey(nil, name), func(r *reader) {
+		r.held()
+		value = r.str()
+	})
+	return value, err
+}
+
+// NewestJournalStart returns the newest journal start record and its LSN; 0 when there was none.
+func (x *Index) NewestJournalStart() (start JournalStart, lsn LSN, err error) {
+	_, err = x.entry([]byte(keyJournal), func(r *reader) {
+		lsn = r.held().lsn
+		start.Volumes = r.journalVolumes()
+	})
+	return start, lsn, err
+}
+
+// BucketEmpty reports whether a bucket holds neither objects nor uploads in this index.
+func (x *Index) BucketEmpty(id BucketID) (bool, error) {
+	for _, space := range []byte{spaceObject, spaceUploadOrder} {
+		empty := true
+		err := x.scan(appendID(nil, space, uint64(id)), func(_, _ []byte) (bool, error) {
+			empty = false
+			return false, nil
+		})
+		if err != nil || !empty {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// rollUp returns the common prefix that key is rolled up to, given that it begins with prefix; ok is false if it stands for itself.
+func rollUp(key []byte, prefix, delimiter string) (end int, ok bool) {
+	if delimiter == "" {
+		return 0, false
+	}
+	i := strings.Index(view(key[len(prefix):]).s, delimiter)
+	return len(prefix) + i + len(delimiter), i >= 0
+}
+
+var errOrderKey = fmt.Errorf("%w: upload order key", ErrCorrupt)

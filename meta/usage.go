@@ -1,0 +1,236 @@
+package meta
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// BucketUsage is what a bucket holds in this index.
+type BucketUsage struct{ Objects, Bytes int64 }
+
+// volumeChange is what an Apply did to a volume.
+type volumeChange struct {
+	live, tombstones int64
+	lost             bool // Some live bytes died.
+}
+
+// live counts n more live bytes in a volume; n is negative when bytes die.
+func (t *tx) live(v VolumeID, n int64) {
+	if n == 0 {
+		return
+	}
+	c := t.volumes[v]
+	c.live += n
+	c.lost = c.lost || n < 0
+	t.volumes[v] = c
+}
+
+// tombstone counts a tombstone in a journal volume. Whether there was anything to remove does not matter, so that the
+// count depends on the records of the volume alone.
+func (t *tx) tombstone(v VolumeID) {
+	c := t.volumes[v]
+	c.tombstones++
+	t.volumes[v] = c
+}
+
+// writeVolumes adds the changes to the volumes' usage and notes which volumes died.
+func (t *tx) writeVolumes() error {
+	for v, c := range t.volumes {
+		if err := t.writeVolume(v, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) writeVolume(v VolumeID, c volumeChange) error {
+	t.key = appendVolumeKey(t.key[:0], v)
+	value, found, err := t.get(t.key)
+	if err != nil {
+		return err
+	}
+	var u volumeUsage
+	if found {
+		if u, err = parseVolumeUsage(value); err != nil {
+			return err
+		}
+	}
+	u.live += c.live
+	u.tombstones += c.tombstones
+	if u.live < 0 {
+		return fmt.Errorf("%w: volume %#x would have %d live bytes", ErrInconsistent, uint64(v), u.live)
+	}
+	if c.lost && u.live == 0 {
+		t.effects.DeadVolumes = append(t.effects.DeadVolumes, v)
+	}
+	if u == (volumeUsage{}) {
+		if !found {
+			return nil
+		}
+		return t.del(t.key)
+	}
+	t.val = u.appendTo(t.val[:0])
+	return t.set(t.key, t.val)
+}
+
+// forgetVolumes drops what is known of volumes that are gone. That they were dead is checked, as it is the last
+// chance to notice before their segments are written over.
+func (t *tx) forgetVolumes(ids []VolumeID) error {
+	if err := t.writeVolumes(); err != nil {
+		return err
+	}
+	clear(t.volumes)
+	for _, v := range ids {
+		t.key = appendVolumeKey(t.key[:0], v)
+		value, found, err := t.get(t.key)
+		if err != nil {
+			return err
+		}
+		if !found {
+			continue
+		}
+		u, err := parseVolumeUsage(value)
+		if err != nil {
+			return err
+		}
+		if u.live != 0 {
+			return fmt.Errorf("%w: freed volume %#x has %d live bytes", ErrInconsistent, uint64(v), u.live)
+		}
+		if err := t.del(t.key); err != nil {
+			return err
+		}
+		t.effects.DeadVolumes = slices.DeleteFunc(t.effects.DeadVolumes, func(d VolumeID) bool { return d == v })
+	}
+	return nil
+}
+
+// writeBuckets adds the changes to the buckets' usage.
+func (t *tx) writeBuckets() error {
+	for id, change := range t.buckets {
+		t.key = appendUsageKey(t.key[:0], id)
+		value, found, err := t.get(t.key)
+		if err != nil {
+			return err
+		}
+		var u BucketUsage
+		if found {
+			if u, err = parseBucketUsage(value); err != nil {
+				return err
+			}
+		}
+		u.Objects += change.Objects
+		u.Bytes += change.Bytes
+		if u.Objects < 0 || u.Bytes < 0 {
+			return fmt.Errorf("%w: bucket %#x would have %d objects of %d bytes", ErrInconsistent, uint64(id), u.Objects, u.Bytes)
+		}
+		switch {
+		case u != (BucketUsage{}):
+			t.val = u.appendTo(t.val[:0])
+			err = t.set(t.key, t.val)
+		case found:
+			err = t.del(t.key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) count(bucket BucketID, objects, bytes int64) {
+	u := t.buckets[bucket]
+	u.Objects += objects
+	u.Bytes += bytes
+	t.buckets[bucket] = u
+}
+
+// volumeUsage is what is counted of a volume: varint live bytes | uvarint tombstones.
+type volumeUsage struct{ live, tombstones int64 }
+
+func (u volumeUsage) appendTo(dst []byte) []byte {
+	return binary.AppendUvarint(binary.AppendVarint(dst, u.live), uint64(u.tombstones))
+}
+
+func parseVolumeUsage(value []byte) (volumeUsage, error) {
+	r := view(value)
+	u := volumeUsage{live: r.varint(), tombstones: r.size()}
+	if !r.done() {
+		return volumeUsage{}, fmt.Errorf("%w: volume usage", ErrCorrupt)
+	}
+	return u, nil
+}
+
+func (u BucketUsage) appendTo(dst []byte) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(u.Objects)), uint64(u.Bytes))
+}
+
+func parseBucketUsage(value []byte) (BucketUsage, error) {
+	r := view(value)
+	u := BucketUsage{Objects: r.size(), Bytes: r.size()}
+	if !r.done() {
+		return BucketUsage{}, fmt.Errorf("%w: bucket usage", ErrCorrupt)
+	}
+	return u, nil
+}
+
+// VolumeUsage returns the live bytes of a volume and the tombstones in it.
+//
+// Live bytes of a journal volume are those of its records that a rebuild of the index needs, with the inline bytes of live
+// blobs; tombstones are the records in it that removed something. A journal volume is dispensable when both are 0, or
+// live is 0 and no older journal volume exists that might hold what its tombstones removed. Live bytes of a
+// bulk volume are the object bytes of live blobs in it, parity and padding excluded.
+func (x *Index) VolumeUsage(id VolumeID) (live, tombstones int64, err error) {
+	value, found, err := x.get(appendVolumeKey(nil, id))
+	if err != nil || !found {
+		return 0, 0, err
+	}
+	u, err := parseVolumeUsage(value)
+	return u.live, u.tombstones, err
+}
+
+// Volumes calls f for each volume with live bytes or tombstones, in order, until f returns false.
+func (x *Index) Volumes(f func(id VolumeID, live, tombstones int64) bool) error {
+	return x.scan([]byte{spaceVolume}, func(key, value []byte) (bool, error) {
+		u, err := parseVolumeUsage(value)
+		if err != nil {
+			return false, err
+		}
+		return f(VolumeID(binary.BigEndian.Uint64(key[1:])), u.live, u.tombstones), nil
+	})
+}
+
+// BucketUsage returns what a bucket holds in this index.
+func (x *Index) BucketUsage(id BucketID) (BucketUsage, error) {
+	value, found, err := x.get(appendUsageKey(nil, id))
+	if err != nil || !found {
+		return BucketUsage{}, err
+	}
+	return parseBucketUsage(value)
+}
+
+// scan calls f for each entry whose key begins with prefix, in order, until it returns false or an error.
+func (x *Index) scan(prefix []byte, f func(key, value []byte) (bool, error)) error {
+	it, err := x.db.NewIter(prefixOptions(prefix))
+	if err != nil {
+		return readError(err)
+	}
+	defer it.Close()
+	for valid := it.First(); valid; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return readError(err)
+		}
+		if more, err := f(it.Key(), value); err != nil || !more {
+			return err
+		}
+	}
+	return readError(it.Error())
+}
+
+// prefixOptions bound an iterator to the keys that begin with prefix.
+func prefixOptions(prefix []byte) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: prefix, UpperBound: successor(slices.Clone(prefix))}
+}
