@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -268,3 +269,5 @@ func (h *harness) want(status int, code, method, target string, body string, hea
 	}
 	return r
 }
+
+func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }

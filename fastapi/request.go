@@ -31,6 +31,7 @@ type request struct {
 	auth     *sigv4.Auth
 	signed   sigv4.Request // What was authenticated; kept here for its memory.
 	admitted bool          // Counted as an upload.
+	framed   bool          // The headers made sense; until then nothing that follows them can be trusted to be a request.
 	bodyDone bool          // The body was read to its end.
 }
 
@@ -78,14 +79,12 @@ const targetHeader = ":target"
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	h.SetBytesV(targetHeader, h.RequestURI())
 	h.SetRequestURI("/")
-	if len(h.Peek("Expect")) == 0 {
-		// fasthttp knows this header by one spelling only. Without this the body would be waited for, and the client
-		// would be waiting for us.
-		for name, value := range h.All() {
-			if len(name) == len("expect") && strings.EqualFold(string(name), "expect") {
-				h.SetBytesV("Expect", value)
-				break
-			}
+	for name := range h.All() {
+		if len(name) == len("expect") && strings.EqualFold(string(name), "expect") {
+			// fasthttp knows this header by one spelling and one value only. With another the body would be waited for, while
+			// the client may be waiting for us; begin refuses the values that are not known.
+			h.Set("Expect", "100-continue")
+			break
 		}
 	}
 	return fasthttp.RequestConfig{
@@ -102,17 +101,24 @@ func (r *request) begin() error {
 	if err := r.head.parse(h.RawHeaders()); err != nil {
 		return err
 	}
+	if expect, ok := r.head.lookup("expect"); ok && !strings.EqualFold(expect, "100-continue") {
+		return errExpectation
+	}
 	if _, both := r.head.lookup("transfer-encoding"); both {
 		if _, both = r.head.lookup("content-length"); both {
 			return errBadRequest // Two answers to where the body ends.
 		}
 	}
 	r.host = string(h.Host())
+	if !validHost(r.host) {
+		return errBadRequest
+	}
 	raw := string(h.Peek(targetHeader))
 	var err error
 	if r.target, err = parseTarget(raw, r.host, r.params); err != nil {
 		return err
 	}
+	r.framed = true
 	if _, virtual := virtualBucket(r.host, r.srv.domains); !virtual {
 		r.op = r.srv.health(r)
 	}

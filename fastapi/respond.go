@@ -33,7 +33,7 @@ func (r *request) fail(err error) {
 			resp.Header.Set("Content-Range", "bytes */"+e.details[i].value)
 		}
 	}
-	if !r.bodyDone && r.mayBeSending() {
+	if !r.framed || !r.bodyDone && r.mayBeSending() {
 		// What the client still sends cannot be told from a next request unless it is read, so the connection ends here,
 		// once the client had its chance to read the answer.
 		resp.Header.SetConnectionClose()

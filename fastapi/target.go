@@ -151,6 +151,18 @@ func virtualBucket(host string, domains []string) (string, bool) {
 	return "", false
 }
 
+// validHost reports whether a Host header holds nothing but a name or address and a port. HTTP/1.0 may leave it out.
+func validHost(host string) bool {
+	for i := 0; i < len(host); i++ {
+		switch c := host[i]; {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == '_', c == ':', c == '[', c == ']':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // hostWithoutPort drops a port, and leaves an IPv6 address in its brackets alone.
 func hostWithoutPort(host string) string {
 	i := strings.LastIndexByte(host, ':')
