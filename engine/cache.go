@@ -49,3 +49,11 @@ func (c *blobCache) put(id meta.BlobID, b []byte) {
 		c.cache.Set(id, bytes.Clone(b))
 	}
 }
+
+// used returns the bytes that the cache takes.
+func (c *blobCache) used() int64 {
+	if c.cache == nil {
+		return 0
+	}
+	return int64(c.cache.WeightedSize())
+}

@@ -14,7 +14,6 @@ import (
 
 	"penstock/engine/drive"
 	"penstock/ioring"
-	"penstock/meta"
 	"penstock/numa"
 )
 
@@ -407,5 +406,3 @@ func (s *Store) bucketPage(names []string, max int) BucketPage {
 	}
 	return page
 }
-
-var _ = meta.NullVersion

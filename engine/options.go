@@ -29,27 +29,3 @@ type Options struct {
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
 }
-
-// Info is what the store can say about itself.
-type Info struct {
-	Cluster  string
-	Cells    int
-	Drives   []DriveInfo
-	Geometry string // Of new volumes, such as "4+2".
-	Rung     string // Of the I/O ladder, such as "ring" or "threads".
-	Direct   bool   // Whether segments are opened O_DIRECT.
-}
-
-// DriveInfo is the state of one drive.
-type DriveInfo struct {
-	ID       string
-	Path     string
-	State    string // "ok", "failed", "missing".
-	Reason   string // Why, when it is not ok.
-	Total    int64  // Bytes of its file system.
-	Free     int64
-	Reads    int64 // Operations since start.
-	Writes   int64
-	ReadLen  int64 // Bytes since start.
-	WriteLen int64
-}

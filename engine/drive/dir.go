@@ -254,6 +254,9 @@ func (f *dirFile) Queue() Queue { return f.drive.queue }
 func (f *dirFile) Size() int64  { return f.size.Load() }
 func (f *dirFile) Close() error { return f.file.Close() }
 
+// Direct reports whether transfers bypass the page cache.
+func (f *dirFile) Direct() bool { return f.file.Direct() }
+
 // Resize implements File.
 func (f *dirFile) Resize(size int64) error {
 	if size <= 0 || size%BlockLen != 0 {

@@ -245,7 +245,7 @@ func (d *Mem) WriteMeta(name string, data []byte, _ fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
+	if _, err := f.Write(slices.Clone(data)); err != nil { // It may change what it is given.
 		return errors.Join(err, f.Close())
 	}
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {

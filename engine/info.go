@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"fmt"
+
+	"penstock/engine/drive"
+	"penstock/engine/volume"
+)
+
+// Info is what the store can say about itself.
+type Info struct {
+	Cluster  string
+	Cells    int
+	Drives   []DriveInfo
+	Geometry string // Of new volumes, such as "4+2"; of several cells that differ, "4+2, 2+2".
+	Rung     string // Of the I/O ladder, such as "ring" or "threads".
+	Direct   bool   // Whether segments are opened O_DIRECT.
+}
+
+// DriveInfo is the state of one drive.
+type DriveInfo struct {
+	ID       string
+	Path     string // Empty if it is missing and nobody said where it should be.
+	State    string // "ok", "failed", "missing".
+	Reason   string // Why, when it is not ok.
+	Total    int64  // Bytes of its file system.
+	Free     int64
+	Reads    int64 // Operations since start.
+	Writes   int64
+	ReadLen  int64 // Bytes since start.
+	WriteLen int64
+}
+
+// Info describes the store as it is now. What it says of space may be a second old.
+func (s *Store) Info() Info {
+	info := Info{Cells: len(s.cells), Direct: true}
+	for _, c := range s.cells {
+		k, m := c.set.Geometry()
+		geometry := fmt.Sprintf("%d+%d", k, m)
+		switch info.Cluster = c.cluster; {
+		case c.id == 0:
+			info.Geometry, info.Rung = geometry, c.rung()
+		case geometry != info.Geometry:
+			info.Geometry += ", " + geometry
+		}
+		info.Direct = info.Direct && c.direct()
+		info.Drives = append(info.Drives, c.driveInfos()...)
+	}
+	return info
+}
+
+// rung names the way the cell's drives are read and written.
+func (c *cell) rung() string {
+	if c.queue == nil {
+		return "memory"
+	}
+	return string(c.queue.Rung())
+}
+
+// direct reports whether every segment that is open bypasses the page cache. Drives that have none do.
+func (c *cell) direct() bool {
+	for _, vol := range c.set.Volumes() {
+		for i := range vol.N() {
+			if f, ok := vol.Shard(i).(interface{ Direct() bool }); ok && !f.Direct() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (c *cell) driveInfos() []DriveInfo {
+	counts := make(map[drive.ID]drive.Stats, len(c.drives))
+	for _, d := range c.drives {
+		counts[d.ID()] = d.Stats()
+	}
+	absent := c.absent
+	var out []DriveInfo
+	for _, d := range c.set.Drives() {
+		info := DriveInfo{ID: d.ID.String(), Path: d.Path, State: d.State.String(), Total: d.Total, Free: d.Free}
+		switch {
+		case d.Err != nil:
+			info.Reason = d.Err.Error()
+		case d.State == volume.DriveMissing:
+			info.Reason = "not given"
+			if len(absent) > 0 {
+				// Which of the missing drives belongs there nobody can tell: the drive that would is not there.
+				info.Path, info.Reason, absent = absent[0], "not there, or not usable", absent[1:]
+			}
+		}
+		if n, ok := counts[d.ID]; ok {
+			info.Reads, info.ReadLen = int64(n.Reads.Ops), int64(n.Reads.Bytes)
+			info.Writes, info.WriteLen = int64(n.Writes.Ops), int64(n.Writes.Bytes)
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// Stats counts what the store has done since it was opened, all cells together.
+type Stats struct {
+	DriveReads, DriveWrites       uint64 // Operations on segments: those of the index and its checkpoints are not among them.
+	DriveReadLen, DriveWriteLen   uint64 // Bytes.
+	DriveErrors                   uint64
+	RingEnters, RingDirect        uint64 // System calls of the rings, and operations that took none of them.
+	ArenaLen, ArenaUsed           int64  // Bytes of buffers, and of those in use now.
+	ArenaPeak                     int64
+	ArenaWaits, ArenaFailures     uint64 // Requests that waited for a buffer, and those that gave up.
+	CacheHits, CacheMisses        uint64
+	CacheLen                      int64  // Bytes in the cache of small objects.
+	JournalBatches, JournalGroups uint64 // A group is what one request has committed.
+	JournalRecords, JournalLen    uint64 // Records, and their bytes.
+	JournalWrites                 uint64 // Shard blocks written.
+	JournalFailovers              uint64 // Journal volumes given up because of a drive.
+	DegradedReads                 uint64 // Reads that had to reconstruct.
+	CorruptUnits                  uint64 // Units that a drive returned and that did not match their checksum.
+	StripeRetries                 uint64 // Stripes written again because a drive failed under them.
+	VolumesFreed, Checkpoints     uint64
+}
+
+// Stats returns the counts. Each is right; they are not all of one instant.
+func (s *Store) Stats() Stats {
+	var t Stats
+	for _, c := range s.cells {
+		for _, d := range c.drives {
+			n := d.Stats()
+			t.DriveReads, t.DriveReadLen = t.DriveReads+n.Reads.Ops, t.DriveReadLen+n.Reads.Bytes
+			t.DriveWrites, t.DriveWriteLen = t.DriveWrites+n.Writes.Ops, t.DriveWriteLen+n.Writes.Bytes
+			t.DriveErrors += n.Reads.Errors + n.Writes.Errors
+		}
+		if c.queue != nil {
+			n := c.queue.Stats()
+			t.RingEnters, t.RingDirect = t.RingEnters+n.Enters, t.RingDirect+n.DirectOps
+		}
+		a := c.arena.Stats()
+		t.ArenaLen, t.ArenaUsed, t.ArenaPeak = t.ArenaLen+a.Size, t.ArenaUsed+a.InUse, t.ArenaPeak+a.Peak
+		t.ArenaWaits, t.ArenaFailures = t.ArenaWaits+a.Waits, t.ArenaFailures+a.Failures
+		t.CacheHits, t.CacheMisses = t.CacheHits+uint64(c.cache.hits.Load()), t.CacheMisses+uint64(c.cache.misses.Load())
+		t.CacheLen += c.cache.used()
+		j := c.journal.Stats()
+		t.JournalBatches, t.JournalGroups = t.JournalBatches+j.Batches, t.JournalGroups+j.Groups
+		t.JournalRecords, t.JournalLen = t.JournalRecords+j.Records, t.JournalLen+j.Bytes
+		t.JournalWrites, t.JournalFailovers = t.JournalWrites+j.Writes, t.JournalFailovers+j.Failovers
+		t.DegradedReads += uint64(c.stats.degradedReads.Load())
+		t.CorruptUnits += uint64(c.stats.corruptUnits.Load())
+		t.StripeRetries += uint64(c.stats.stripeRetries.Load())
+		t.VolumesFreed += uint64(c.stats.volumesFreed.Load())
+		t.Checkpoints += uint64(c.stats.checkpoints.Load())
+	}
+	return t
+}
