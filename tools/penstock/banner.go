@@ -25,12 +25,14 @@ func showStart(p *process, endpoint, region string, root credentials, fresh bool
 	default:
 		fmt.Fprintf(&b, "  secret key  not shown; it is the one given, or else in %s on the drives\n", rootFile)
 	}
-	curl := fmt.Sprintf("curl --aws-sigv4 aws:amz:%s:s3 --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\"", region)
+	// S3 wants the header, and curl before 8.3 sends it only when told to.
+	curl := fmt.Sprintf("curl --aws-sigv4 aws:amz:%s:s3 --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -H x-amz-content-sha256:UNSIGNED-PAYLOAD", region)
 	fmt.Fprintf(&b, "\nTry it:\n\n")
 	fmt.Fprintf(&b, "  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s AWS_DEFAULT_REGION=%s\n", shellQuote(root.AccessKey), secret, region)
 	fmt.Fprintf(&b, "  %s -X PUT %s/photos\n", curl, endpoint)
 	fmt.Fprintf(&b, "  %s -T README.md %s/photos/README.md\n", curl, endpoint)
-	fmt.Fprintf(&b, "  aws --endpoint-url %s s3 ls s3://photos\n\n", endpoint)
+	fmt.Fprintf(&b, "  %s '%s/photos?list-type=2'\n\n", curl, endpoint)
+	fmt.Fprintf(&b, "Or any S3 client, such as: aws --endpoint-url %s s3 ls s3://photos\n\n", endpoint)
 	_, err := io.WriteString(p.stdout, b.String())
 	return err
 }
