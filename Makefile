@@ -1,0 +1,74 @@
+# Everything here needs git, make and Go. What a test wants beyond that it installs, or skips with a printed reason.
+
+# The environment must not change what is built.
+override GOFLAGS := -buildvcs=false
+override GOEXPERIMENT :=
+export GOFLAGS GOEXPERIMENT
+
+GO       ?= go
+PACKAGES ?= ./...
+DATA     ?= ./data
+# A trial run should not take an eighth of the machine.
+MEMORY   ?= 512MiB
+ADDRESS  ?= 127.0.0.1:9000
+
+FUZZTIME ?= 20s
+KILLS    ?= 3000
+BASE     ?=
+CLIENTS  ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# The race detector needs a C compiler. Without one the tests run without it, and say so.
+RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 && echo -race)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture fmt clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/penstock: static, stripped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/penstock ./tools/penstock
+
+run: build ## Build, then serve S3 on 127.0.0.1:9000 from six drives under ./data
+	@mkdir -p $(foreach n,1 2 3 4 5 6,$(DATA)/d$(n))
+	@exec bin/penstock server --address $(ADDRESS) --memory $(MEMORY) '$(DATA)/d{1...6}'
+
+test: ## Vet, then every test with the race detector and the costly checks, real binary and real clients included
+	$(GO) vet -tags invariants $(PACKAGES)
+	@test -n '$(RACE)' || echo 'no C compiler: the tests run without the race detector'
+	$(GO) test $(RACE) -tags invariants -timeout 14m $(PACKAGES)
+
+test-giouring: ## The tests of the rings on the second backend
+	$(GO) test $(RACE) -tags invariants,giouring -ldflags=-checklinkname=0 -timeout 10m ./ioring/...
+
+clients: ## Install real clients from the package registries, run them against the binary, print a table
+	$(GO) run ./tools/clients $(CLIENTS)
+
+clients-ci: ## The same for those that install in a few minutes
+	$(GO) run ./tools/clients -ci $(CLIENTS)
+
+fuzz: ## Every fuzz target for FUZZTIME (20s)
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -tags invariants -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -tags invariants -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+bench: ## All benchmarks; with BASE=<ref> both sides ten times, compared
+	@tools/bench.sh '$(BASE)'
+
+torture: ## Thousands of kill -9 of the real binary (KILLS=3000), then every fuzz target for a minute
+	$(GO) test -tags invariants -timeout 0 -count 1 -v -run TestKill ./tools/killtest -kills $(KILLS)
+	$(MAKE) fuzz FUZZTIME=1m
+
+fmt: ## Format, and fail on what does not vet
+	$(GO) fmt ./...
+	$(GO) vet ./...
+
+clean: ## Remove what was built; data and installed clients stay
+	rm -rf bin
