@@ -93,6 +93,7 @@ func TestWriteFaults(t *testing.T) {
 					}
 					plan.Clear()
 					plan.Release()
+					synctest.Wait()
 					if err := checkAcked(r.log.records, acked); err != nil {
 						t.Errorf("n = %d: %v", nth, err)
 					}

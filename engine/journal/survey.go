@@ -133,7 +133,7 @@ func (s *survey) checkOthers(older []Volume) error {
 		if rival == 0 {
 			continue
 		}
-		later, err := s.later(v, v.Start(), 1, start.salt, nearLen)
+		later, err := s.later(v, v.Start(), 0, start.salt, nearLen)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (s *survey) rival(lsn meta.LSN) (meta.VolumeID, error) {
 	return v.ID(), nil
 }
 
-// later looks behind off for a header of the volume that proves batch number+1 to have been durable: one of a later batch whose
+// later looks from off on for a header of the volume that proves batch number+1 to have been durable: one of a later batch whose
 // watermark covers it. All shards are searched as far as near, the rest on one parity shard if there is one.
 func (s *survey) later(v Volume, off int64, number, salt uint64, near int64) (*header, error) {
 	all := firstShards(v.K() + v.M())
