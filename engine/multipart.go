@@ -204,10 +204,12 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 	}
 	object := meta.Object{Key: key, Attrs: upload.Attrs}
 	infos := make([]PartInfo, 0, len(o.Parts))
-	for i, want := range o.Parts {
-		if i > 0 && want.Number <= o.Parts[i-1].Number {
-			return fail(KindInvalidPartOrder, fmt.Errorf("part %d after part %d", want.Number, o.Parts[i-1].Number))
+	for i := 1; i < len(o.Parts); i++ { // Before anything else is said of the parts, as Amazon has it.
+		if o.Parts[i].Number <= o.Parts[i-1].Number {
+			return fail(KindInvalidPartOrder, fmt.Errorf("part %d after part %d", o.Parts[i].Number, o.Parts[i-1].Number))
 		}
+	}
+	for i, want := range o.Parts {
 		part, found, err := c.index.GetPart(upload.ID, want.Number)
 		if err != nil {
 			return ObjectInfo{}, storeError(op, bucket, key, err)
