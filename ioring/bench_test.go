@@ -32,18 +32,21 @@ func BenchmarkQueue(b *testing.B) {
 	for _, rung := range rungs() {
 		for _, kind := range []ioring.Kind{ioring.Read, ioring.Write, ioring.WriteDurable} {
 			for _, size := range []int{4 << 10, 64 << 10, 1 << 20} {
-				for _, callers := range []int{1, 8, 64} {
-					op := [...]string{"read", "write", "durable", "sync"}[kind]
-					b.Run(fmt.Sprintf("backend=%s/op=%s/size=%dKiB/callers=%d", rung, op, size>>10, callers), func(b *testing.B) {
-						benchmarkQueue(b, rung, kind, size, callers, fileLen)
-					})
+				for _, callers := range []int{1, 2, 4, 8, 64} {
+					op := [...]string{"read", "write", "durable"}[kind]
+					for _, path := range []string{"submit", "direct"} { // Direct when the queue agrees.
+						name := fmt.Sprintf("backend=%s/op=%s/size=%dKiB/callers=%d/path=%s", rung, op, size>>10, callers, path)
+						b.Run(name, func(b *testing.B) {
+							benchmarkQueue(b, rung, kind, size, callers, fileLen, path == "direct")
+						})
+					}
 				}
 			}
 		}
 	}
 }
 
-func benchmarkQueue(b *testing.B, rung ioring.Rung, kind ioring.Kind, size, callers, fileLen int) {
+func benchmarkQueue(b *testing.B, rung ioring.Rung, kind ioring.Kind, size, callers, fileLen int, direct bool) {
 	a, err := ioring.NewArena(ioring.ArenaOptions{Size: int64(max(callers*size, 8<<20)), Node: numa.UnknownNode})
 	if err != nil {
 		b.Fatal(err)
@@ -80,7 +83,12 @@ func benchmarkQueue(b *testing.B, rung ioring.Rung, kind ioring.Kind, size, call
 			op := &ioring.Op{Kind: kind, File: f, Bufs: [][]byte{buf.Bytes()}}
 			for next.Add(1) <= int64(b.N) {
 				op.Off = int64(rng.IntN(fileLen/size) * size)
-				if err := ioring.Do(b.Context(), q, op); err != nil {
+				g := ioring.NewGroup(1)
+				op.Complete = g.Done
+				if !direct || !q.TryDirect(op) {
+					q.Submit(op)
+				}
+				if err := g.Wait(b.Context()); err != nil {
 					b.Error(err)
 					return
 				}
@@ -100,7 +108,7 @@ func benchmarkQueue(b *testing.B, rung ioring.Rung, kind ioring.Kind, size, call
 func BenchmarkHandOff(b *testing.B) {
 	for _, rung := range rungs() {
 		for _, group := range []int{1, 6} {
-			for _, callers := range []int{1, 8, 64} {
+			for _, callers := range []int{1, 2, 4, 8, 64} {
 				b.Run(fmt.Sprintf("backend=%s/group=%d/callers=%d", rung, group, callers), func(b *testing.B) {
 					a := newArena(b, 8<<20)
 					q := open(b, rung, ioring.Options{Arena: a})

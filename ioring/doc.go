@@ -10,13 +10,14 @@
 // That goroutine alone touches the ring. Everyone else pushes Ops onto a lock-free list and wakes it
 // only when it sleeps; it takes the whole list, enters the kernel once, and reaps all there is.
 // A ring shared under a lock costs twice as much at 64 callers, a polling kernel thread five times.
-// What one caller alone submits is cheaper as a plain pread or pwrite: [Queue.TryDirect].
+// What one or two callers submit is cheaper as a plain preadv or pwritev on their own thread:
+// [Queue.TryDirect]. Microseconds of CPU for a direct 4 KiB read, and of waiting in brackets, by number of
+// callers (BenchmarkQueue, medians on two busy cores of a virtual machine):
 //
-// Microseconds of CPU for a 4 KiB read, page cache and drive out of the way as far as they go, by number
-// of callers (BenchmarkQueue; two shared cores):
-//
-//	callers        1      8     64
-//	threads     see BenchmarkQueue
+//	callers              1          2          4          8         64
+//	ring            71 (157)    49 (78)    22 (43)    17 (30)   5.7 (13)
+//	TryDirect, ring  33 (78)    25 (43)    25 (47)    15 (26)   5.6 (13)
+//	threads          44 (93)    30 (44)    24 (31)    22 (31)    22 (32)
 //
 // The kernel, the memlock limit or a container may refuse parts of this. Open therefore climbs down a
 // ladder of rungs, tries each with real operations, and logs the one it stays on; the last is preadv and

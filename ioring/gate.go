@@ -14,18 +14,33 @@ type gate struct {
 	shut    atomic.Bool
 	waiters atomic.Int32
 
+	// quiet counts the latest groups that found the queue all but idle, up to quietEnough.
+	quiet atomic.Int32
+
 	mu    sync.Mutex // Guards nothing but the sleep on moved.
 	moved sync.Cond  // pending fell or the gate shut.
 }
 
+// One Op runs on its caller's thread when there are at most directMost with it. One caller and two are
+// served in half the time and at half the CPU that the ring takes; at four both ways cost the same (the
+// table is in the package comment).
+const directMost = 2
+
+// quietEnough is how many groups in a row must have found so few before one runs directly. Of many callers
+// some find nothing pending by chance, whenever a batch has just been delivered. Running those directly
+// takes the ring its batches: at 8 callers 25 µs of CPU for a 4 KiB read in place of 11, at 64 callers 9.4
+// in place of 4.3.
+const quietEnough = 16
+
 func (g *gate) init(limit int) {
 	g.limit = int64(limit)
+	g.quiet.Store(quietEnough)
 	g.moved.L = &g.mu
 }
 
 // enter counts n Ops in, or waits until it may. A group enters whole as soon as there is any room, so
-// that one larger than the limit enters too; the excess is at most one group for each caller. It
-// reports false, having counted nothing, when the gate is shut.
+// that one larger than the limit enters too; the excess is at most one group. It reports false, having
+// counted nothing, when the gate is shut.
 func (g *gate) enter(n int) bool {
 	for !g.shut.Load() {
 		pending := g.pending.Load()
@@ -36,6 +51,7 @@ func (g *gate) enter(n int) bool {
 		if !g.pending.CompareAndSwap(pending, pending+int64(n)) {
 			continue
 		}
+		g.notice(pending < directMost)
 		// Whoever shuts the gate looks at pending after; whoever enters looks at shut after. So either
 		// this sees the gate shut, or the other sees the Ops and waits for them.
 		if g.shut.Load() {
@@ -47,9 +63,14 @@ func (g *gate) enter(n int) bool {
 	return false
 }
 
-// enterAlone counts one Op in if there is no other.
-func (g *gate) enterAlone() bool {
-	if g.shut.Load() || !g.pending.CompareAndSwap(0, 1) {
+// enterDirect counts in one Op that is to run on its caller's thread, if there are few others and lately
+// were.
+func (g *gate) enterDirect() bool {
+	if g.shut.Load() || g.quiet.Load() < quietEnough {
+		return false
+	}
+	pending := g.pending.Load()
+	if pending >= min(directMost, g.limit) || !g.pending.CompareAndSwap(pending, pending+1) {
 		return false
 	}
 	if g.shut.Load() {
@@ -57,6 +78,16 @@ func (g *gate) enterAlone() bool {
 		return false
 	}
 	return true
+}
+
+// notice takes note of what a group found. Lost updates do not matter.
+func (g *gate) notice(quiet bool) {
+	switch n := g.quiet.Load(); {
+	case !quiet && n > 0:
+		g.quiet.Store(0)
+	case quiet && n < quietEnough:
+		g.quiet.Store(n + 1)
+	}
 }
 
 // leave counts n Ops out.

@@ -74,7 +74,7 @@ func (g *Group) Err() error {
 	return nil
 }
 
-// Do runs ops and waits for them. A lone one runs on the caller's thread when the queue is idle. It
+// Do runs ops and waits for them. A lone one runs on the caller's thread when TryDirect takes it. It
 // sets Complete. When ctx ends the waiting, the Ops go on; see [Group.Wait].
 func Do(ctx context.Context, q Queue, ops ...*Op) error {
 	g := NewGroup(len(ops))

@@ -193,14 +193,14 @@ func (q *ringQueue) rouse() {
 }
 
 func (q *ringQueue) TryDirect(op *Op) bool {
-	alone := q.common.gate.enterAlone()
-	if alone {
+	runs := q.common.gate.enterDirect()
+	if runs {
 		direct(q, op)
 	}
 	if q.common.gate.shut.Load() {
 		q.rouse() // The loop may have seen us counted, and waits for us to go.
 	}
-	return alone
+	return runs
 }
 
 func (q *ringQueue) Close() error {

@@ -65,7 +65,8 @@ type Op struct {
 	Bufs [][]byte
 
 	// Complete is called exactly once, on the queue's own goroutine (TryDirect: on the caller's). It
-	// must not block, and so must not call Submit, which waits when the queue is full. Nil is allowed.
+	// must not block, and so must not call Submit, OpenFile or File.Close, which wait for that very
+	// goroutine. Nil is allowed.
 	Complete func(*Op)
 
 	// N is the number of bytes moved. A read that meets the end of the file ends with N short and no

@@ -62,14 +62,14 @@ func (q *threadsQueue) Submit(ops ...*Op) {
 }
 
 func (q *threadsQueue) TryDirect(op *Op) bool {
-	alone := q.common.gate.enterAlone()
-	if alone {
+	runs := q.common.gate.enterDirect()
+	if runs {
 		direct(q, op)
 	}
 	if q.common.gate.shut.Load() {
 		q.stir()
 	}
-	return alone
+	return runs
 }
 
 // serve is the life of one worker.
