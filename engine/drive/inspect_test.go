@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -443,5 +444,45 @@ func TestReasonsAndStates(t *testing.T) {
 	var perr *fs.PathError
 	if err := error(&drive.RefusedError{Path: "/x", What: "is odd", Err: &fs.PathError{Op: "open", Path: "/x", Err: fs.ErrPermission}}); !errors.As(err, &perr) {
 		t.Error("a refusal does not wrap its cause")
+	}
+}
+
+// TestMetaMode has a umask that takes everything away.
+func TestMetaMode(t *testing.T) {
+	path := t.TempDir()
+	mustFormat(t, path, newIdentity())
+	d := openDir(t, path, openRing(t, ioring.RungThreads), false)
+	old := syscall.Umask(0o777)
+	err := d.WriteMeta("root.json", []byte("secret"), 0o600)
+	syscall.Umask(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(path, "root.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("root.json: %v, %v, want mode 0600", info.Mode(), err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSegmentCutBehindOurBack reads where somebody has cut a segment's file.
+func TestSegmentCutBehindOurBack(t *testing.T) {
+	for _, rung := range []ioring.Rung{ioring.RungNoFixed, ioring.RungThreads} {
+		path := t.TempDir()
+		mustFormat(t, path, newIdentity())
+		d := openDir(t, path, openRing(t, rung), false)
+		f := create(t, d, 1, segLen)
+		if err := os.Truncate(filepath.Join(path, "segments", "00000001"), 8192); err != nil {
+			t.Fatal(err)
+		}
+		op, err := do(f, drive.Read, 4096, drive.Aligned(8192))
+		if !errors.Is(err, io.ErrUnexpectedEOF) || op.N != 4096 {
+			t.Errorf("%s: read across the cut: %d bytes, %v", rung, op.N, err)
+		}
+		closeFile(t, f)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -234,4 +234,3 @@ func TestLyingCache(t *testing.T) {
 		closeSet(t, s)
 	}
 }
-

@@ -135,7 +135,7 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 	if err != nil {
 		return nil, err
 	}
-	files, errs := parallel(s.opts.Timeout, len(members), func(i int) (drive.File, error) {
+	files, errs := parallel(s, members, func(i int) (drive.File, error) {
 		return s.acquire(members[i], h.Length)
 	}, func(f drive.File) {
 		if f != nil {
@@ -156,7 +156,7 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 		}
 	}
 	if whole {
-		whole = s.writeHeaders(v, h)
+		s.writeHeaders(v, h)
 	}
 	s.sample()
 	if !whole || slices.ContainsFunc(members, (*member).failed) {
@@ -267,54 +267,26 @@ func (s *Set) remove(m *member, seg uint32) error {
 	return nil
 }
 
-// writeHeaders writes the header of every segment that v has on a healthy drive, all at once, and reports
-// whether all shards have theirs. Drives that do not take it are failed.
-func (s *Set) writeHeaders(v *Volume, h header) bool {
-	type write struct {
-		op   drive.Op
-		done bool
-	}
-	writes := make([]write, len(v.files))
-	back := make(chan int, len(v.files))
-	var ops []*drive.Op
-	for i := range v.files {
+// writeHeaders writes the header of every segment that v has on a healthy drive. Drives that do not take
+// it are failed.
+func (s *Set) writeHeaders(v *Volume, h header) {
+	_, errs := parallel(s, v.members, func(i int) (struct{}, error) {
 		f := v.Shard(i)
 		if f == nil {
-			continue
+			return struct{}{}, nil
 		}
+		h := h
 		h.Shard, h.Seg = i, f.Seg()
 		block, release := s.block()
+		defer release() // Not before the drive is done with it, even if nobody waits for us any more.
 		h.AppendTo(block[:0])
-		writes[i].op = drive.Op{Kind: drive.Write, File: f, Bufs: [][]byte{block}, Done: func(*drive.Op) {
-			release() // Not before, even if we have given up waiting.
-			back <- i
-		}}
-		ops = append(ops, &writes[i].op)
-	}
-	drive.Submit(ops)
-	timer := time.NewTimer(s.opts.Timeout)
-	defer timer.Stop()
-	for waiting := len(ops); waiting > 0; waiting-- {
-		select {
-		case i := <-back:
-			writes[i].done = true
-		case <-timer.C:
-			waiting = 0
+		return struct{}{}, drive.Do(context.Background(), &drive.Op{Kind: drive.Write, File: f, Bufs: [][]byte{block}})
+	}, nil)
+	for i, err := range errs {
+		if err != nil {
+			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, err))
 		}
 	}
-	whole := len(ops) == len(v.files)
-	for i := range writes {
-		switch w := &writes[i]; {
-		case w.op.File == nil:
-		case !w.done:
-			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, ErrTimeout))
-			whole = false
-		case w.op.Err != nil:
-			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, w.op.Err))
-			whole = false
-		}
-	}
-	return whole
 }
 
 // block returns a block of memory for a header. It never waits: uploads may hold all of the arena while
@@ -356,7 +328,7 @@ func (s *Set) release(v *Volume) {
 	h := v.header
 	h.Class = classFree
 	s.writeHeaders(v, h)
-	_, errs := parallel(s.opts.Timeout, len(v.files), func(i int) (struct{}, error) {
+	_, errs := parallel(s, v.members, func(i int) (struct{}, error) {
 		f, m := v.files[i], v.members[i]
 		if f == nil {
 			return struct{}{}, nil

@@ -131,7 +131,7 @@ func (s *Set) begin(found []scanned, latest *drive.Identity) error {
 	slices.SortFunc(s.missing, compareIDs)
 	next := drive.Identity{Starts: slices.Clone(latest.Starts)}
 	next.AddStart(drive.Start{Epoch: s.epoch, Run: drive.NewID()})
-	_, errs := parallel(s.opts.Timeout, len(s.members), func(i int) (struct{}, error) {
+	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
 		if s.members[i].failed() {
 			return struct{}{}, nil
 		}

@@ -245,12 +245,27 @@ func TestHungCreateHoldsUpNobody(t *testing.T) {
 		if took := time.Since(begun); took > 0 {
 			t.Errorf("the next Create took %v", took)
 		}
+		// One that is given up elsewhere meanwhile, as by a journal whose write has hung, is not waited for.
+		plan.Add(drive.Rule{On: drive.OnAny, Drive: drives[1].ID(), Times: -1, Do: drive.Hang})
+		begun = time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			s.FailDrive(drives[1].ID(), errors.New("test"))
+		}()
+		if v, err := s.Create(ctx, volume.Bulk); err != nil || v.N() != 2 {
+			t.Errorf("Create: %v, %v; want two shards", v, err)
+		}
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("Create waited %v for a drive that was given up after 1 s", took)
+		}
+		if err := v.Trim(8192); err != nil {
+			t.Errorf("Trim with failed drives: %v", err)
+		}
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if _, err := s.Create(short, volume.Bulk); err != nil {
 			t.Error(err)
 		}
-		_ = v
 		closeSet(t, s)
 		plan.Clear()
 		plan.Release()
@@ -485,7 +500,8 @@ func TestSplitBrain(t *testing.T) {
 	run(t, drives, true)
 	run(t, left, true)
 	run(t, drives, true) // The right half was merely away.
-	run(t, right, false) // Nothing was made.
+	run(t, right, false) // Nothing was made, twice, so that its epoch is beyond the other's next.
+	run(t, right, false)
 	run(t, left, true)
 	run(t, drives, true)
 	run(t, left, true)
@@ -541,4 +557,32 @@ func TestStaleDrive(t *testing.T) {
 		}
 		closeSet(t, s)
 	}
+}
+
+// TestEpochOfHeaders has drive.json as it was long ago, on every drive: headers know of later epochs.
+func TestEpochOfHeaders(t *testing.T) {
+	drives := newDrives(3, 100*mib)
+	old := make([][]byte, len(drives))
+	for i, d := range drives {
+		b, err := d.ReadMeta("drive.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		old[i] = b
+	}
+	for range 3 {
+		s := open(t, drives)
+		create(t, s, volume.Journal)
+		closeSet(t, s)
+	}
+	for i, d := range drives {
+		if err := d.WriteMeta("drive.json", old[i], 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, drives)
+	if s.Epoch() != 4 {
+		t.Errorf("epoch %d, with volumes of epoch 3", s.Epoch())
+	}
+	closeSet(t, s)
 }

@@ -19,7 +19,7 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{
-		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1),
+		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), failure: make(chan struct{}),
 		volumes: make(map[ID]*Volume), codes: make(map[[2]int]*erasure.Code),
 	}
 	drives := slices.SortedFunc(slices.Values(opts.Drives), func(a, b drive.Drive) int { return compareIDs(a.ID(), b.ID()) })

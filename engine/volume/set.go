@@ -50,6 +50,7 @@ type Set struct {
 	sequence uint32 // Of the last id given out in this epoch.
 	prepared [numClasses]preparedVolume
 	closed   bool
+	failure  chan struct{} // Closed, and replaced, when a drive fails.
 }
 
 // preparedVolume is a volume made in advance.
@@ -94,7 +95,18 @@ func (s *Set) member(id drive.ID) *member {
 func (s *Set) fail(m *member, err error) {
 	if m.err.CompareAndSwap(nil, &err) {
 		s.log.Error("a drive has failed and is used no more", "drive", m.drive.Path(), "id", m.drive.ID().String(), "error", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(s.failure)
+		s.failure = make(chan struct{})
 	}
+}
+
+// nextFailure returns a channel that is closed when another drive fails.
+func (s *Set) nextFailure() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
 }
 
 // healthy returns the members that have not failed.
@@ -243,44 +255,4 @@ func (s *Set) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// parallel runs f for 0 to n-1, each on a goroutine of its own, and returns what they return. Those that
-// have not returned in time are left behind with ErrTimeout, because a drive that hangs may hang
-// for ever; what they bring in the end is given to late, unless that is nil.
-func parallel[T any](limit time.Duration, n int, f func(i int) (T, error), late func(T)) ([]T, []error) {
-	type result struct {
-		i     int
-		value T
-		err   error
-	}
-	results := make(chan result, n) // Room for all, so that nobody who is late blocks.
-	for i := range n {
-		go func() {
-			value, err := f(i)
-			results <- result{i, value, err}
-		}()
-	}
-	values, errs := make([]T, n), make([]error, n)
-	for i := range errs {
-		errs[i] = ErrTimeout
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	for got := range n {
-		select {
-		case r := <-results:
-			values[r.i], errs[r.i] = r.value, r.err
-		case <-timer.C:
-			if late != nil {
-				go func() {
-					for range n - got {
-						late((<-results).value)
-					}
-				}()
-			}
-			return values, errs
-		}
-	}
-	return values, errs
 }

@@ -22,7 +22,7 @@ const spaceAge = time.Second
 // sample asks all drives for their space. One that does not answer has none, and is failed.
 func (s *Set) sample() *spaceSample {
 	type space struct{ total, raw int64 }
-	values, errs := parallel(s.opts.Timeout, len(s.members), func(i int) (space, error) {
+	values, errs := parallel(s, s.members, func(i int) (space, error) {
 		m := s.members[i]
 		if m.failed() {
 			return space{}, nil

@@ -116,7 +116,7 @@ func (v *Volume) Trim(end int64) error {
 	if end < headerLen || end > v.header.Length {
 		return fmt.Errorf("trim %v to %d: not in %d to %d", v, end, headerLen, v.header.Length)
 	}
-	_, errs := parallel(v.set.opts.Timeout, v.N(), func(i int) (struct{}, error) {
+	_, errs := parallel(v.set, v.members, func(i int) (struct{}, error) {
 		f := v.Shard(i)
 		if f == nil || f.Size() <= end {
 			return struct{}{}, nil
@@ -124,7 +124,11 @@ func (v *Volume) Trim(end int64) error {
 		return struct{}{}, f.Resize(end)
 	}, nil)
 	for i, err := range errs {
-		if err != nil {
+		switch m := v.members[i]; {
+		case err == nil:
+		case m == nil || m.failed():
+			errs[i] = nil // There is no space of its to give back.
+		default:
 			v.Fail(i, fmt.Errorf("trim: %w", err))
 		}
 	}

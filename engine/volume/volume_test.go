@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"penstock/engine/drive"
 	"penstock/engine/volume"
+	"penstock/ioring"
+	"penstock/numa"
 )
 
 const (
@@ -558,31 +562,55 @@ func TestDefaultLengths(t *testing.T) {
 }
 
 func TestPrepare(t *testing.T) {
-	drives := newDrives(4, 100*mib)
-	plan := drive.NewPlan(1)
-	s := open(t, plan.WrapAll(drives))
-	first := create(t, s, volume.Journal)
-	for range 5 {
-		s.Prepare(volume.Journal) // However often: one.
-	}
-	v := create(t, s, volume.Journal) // Waits for the token, so what was prepared is there or not begun.
-	if len(s.Volumes()) != 2 {
-		t.Errorf("volumes %v, want those that were given out", s.Volumes())
-	}
-	s.Prepare(volume.Bulk)
-	v.Fail(0, errors.New("test")) // Whatever was prepared with it is of no use now.
-	b := create3(t, s)
-	if slices.Contains(b.Drives(), v.Drives()[0]) {
-		t.Error("a volume was given out with a drive that had failed")
-	}
-	s.Prepare(volume.Bulk)
-	s.Prepare(volume.Journal)
-	closeSet(t, s)
-	s = open(t, drives)
-	if got := s.Volumes(); len(got) != 3 || got[0].ID() != first.ID() {
-		t.Errorf("found %v; want what was given out, and nothing that was prepared", got)
-	}
-	closeSet(t, s)
+	synctest.Test(t, func(t *testing.T) {
+		drives := newDrives(4, 100*mib)
+		plan := drive.NewPlan(1)
+		s := open(t, plan.WrapAll(drives))
+		first := create(t, s, volume.Journal)
+		for range 5 {
+			s.Prepare(volume.Journal) // However often: one.
+			synctest.Wait()
+		}
+		if got := plan.Count(drive.ID{}, drive.OnCreate); got != 8 {
+			t.Errorf("%d segments were made, want 4 of the first volume and 4 of the next", got)
+		}
+		if got := s.Volumes(); len(got) != 1 {
+			t.Errorf("volumes %v, want the one that was given out", got)
+		}
+		writes := plan.Count(drive.ID{}, drive.OnWrite)
+		v := create(t, s, volume.Journal)
+		if plan.Count(drive.ID{}, drive.OnWrite) != writes {
+			t.Error("Create had something left to do after Prepare")
+		}
+		s.Prepare(volume.Bulk)
+		synctest.Wait()
+		v.Fail(0, errors.New("test")) // What was prepared with this drive is of no use now.
+		b := create3(t, s)
+		if slices.Contains(b.Drives(), v.Drives()[0]) {
+			t.Error("a volume was given out with a drive that had failed")
+		}
+		s.Prepare(volume.Bulk)
+		s.Prepare(volume.Journal)
+		closeSet(t, s)
+		s = open(t, drives)
+		given := []volume.ID{first.ID(), v.ID(), b.ID()}
+		for _, got := range s.Volumes() {
+			if i := slices.Index(given, got.ID()); i >= 0 {
+				given = slices.Delete(given, i, i+1)
+				continue
+			}
+			// Prepared in vain: only the drive that had failed kept its segment.
+			for i, id := range got.Drives() {
+				if got.Shard(i) != nil && id != v.Drives()[0] {
+					t.Errorf("%v was prepared and given up, and has shard %d", got, i)
+				}
+			}
+		}
+		if len(given) != 0 {
+			t.Errorf("volumes %v were given out and are not found", given)
+		}
+		closeSet(t, s)
+	})
 }
 
 // create3 creates a bulk volume on three healthy drives.
@@ -686,5 +714,73 @@ func TestRandomLife(t *testing.T) {
 			}
 		}
 		closeSet(t, s)
+	}
+}
+
+// TestDirectories runs on real files through a ring, with headers in arena memory.
+func TestDirectories(t *testing.T) {
+	arena, err := ioring.NewArena(ioring.ArenaOptions{Size: 2 << 20, Node: numa.UnknownNode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := ioring.Open(ioring.Options{Arena: arena, Depth: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := drive.NewRingQueue(ring)
+	var paths []string
+	for _, id := range newIdentities(3) {
+		path := filepath.Join(t.TempDir(), "drive")
+		if err := drive.Format(path, id); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	var want []volume.ID
+	for range 2 {
+		var drives []drive.Drive
+		for _, path := range paths {
+			d, err := drive.OpenDir(path, drive.DirOptions{Queue: queue})
+			if err != nil {
+				t.Fatal(err)
+			}
+			drives = append(drives, d)
+		}
+		opts := options(drives)
+		opts.Arena = arena
+		s, err := volume.Open(ctx, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range want {
+			v := s.Get(id)
+			checkStamp(t, v, i%v.N(), v.Start())
+			if err := s.Free(v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want = nil
+		for range 70 { // More than are read at once.
+			v := create(t, s, volume.Journal)
+			stamp(t, v, v.Start())
+			want = append(want, v.ID())
+		}
+		for _, d := range s.Drives() {
+			if d.Segments != 70 || d.Unused != 0 {
+				t.Errorf("drive %s has %d segments, %d unused, want 70 in use", d.Path, d.Segments, d.Unused)
+			}
+		}
+		closeSet(t, s)
+		for _, d := range drives {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := ring.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := arena.Close(); err != nil { // Fails if a header's memory was not given back.
+		t.Error(err)
 	}
 }
