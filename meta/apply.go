@@ -42,7 +42,8 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 	if x.rebuilding {
 		return Effects{}, fmt.Errorf("%w: a rebuild is under way", ErrInconsistent)
 	}
-	if pos.LSN < x.position.LSN {
+	reflected := x.Position()
+	if pos.LSN < reflected.LSN {
 		return Effects{}, nil
 	}
 	t := &x.tx
@@ -50,7 +51,7 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 	defer t.reset()
 	for i := range recs {
 		a := &recs[i]
-		if a.LSN <= x.position.LSN {
+		if a.LSN <= reflected.LSN {
 			continue
 		}
 		if err := t.apply(a); err != nil {
@@ -60,7 +61,7 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 	if err := t.commit(pos); err != nil {
 		return Effects{}, fmt.Errorf("apply up to LSN %d: %w", pos.LSN, err)
 	}
-	x.position = pos
+	x.position.Store(&pos)
 	return t.effects, nil
 }
 

@@ -44,15 +44,12 @@ type checkpointJSON struct {
 // Checkpoint flushes, then makes dir, which must not exist, a copy of the index: hard links to its tables and copies of
 // the few small files. Files lists them all, the manifest last: copied in that order, elsewhere too.
 func (x *Index) Checkpoint(ctx context.Context, dir string) (Checkpoint, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.rebuilding {
-		return Checkpoint{}, fmt.Errorf("%w: a rebuild is under way", ErrInconsistent)
-	}
-	if err := x.flushAll(ctx.Done()); err != nil {
+	x.open.RLock()
+	defer x.open.RUnlock()
+	cp := Checkpoint{Identity: x.created, Position: x.Position()}
+	if err := x.flushAll(ctx); err != nil {
 		return Checkpoint{}, err
 	}
-	cp := Checkpoint{Identity: x.created, Position: x.position}
 	if err := x.db.Checkpoint(dir); err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint in %s: %w", dir, readError(err))
 	}

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 )
 
@@ -27,6 +28,10 @@ const (
 // Reference lengths add up to the size, and so do those of parts where there are any. Part numbers ascend.
 
 func appendObject(dst []byte, o *Object) []byte {
+	// What cannot be parsed must never reach the journal: it would be there for ever, and stop every replay.
+	must(len(o.Key) > 0 && len(o.Key) <= MaxKeyLen, "object key of %d bytes", len(o.Key))
+	must(refsLen(o.Blobs) == o.Size, "blobs of object %q add up to %d, not %d", o.Key, refsLen(o.Blobs), o.Size)
+	var partsLen int64
 	dst = binary.AppendUvarint(dst, uint64(o.Version))
 	dst = appendTime(dst, o.Modified)
 	dst = binary.AppendUvarint(dst, uint64(o.Size))
@@ -36,11 +41,29 @@ func appendObject(dst []byte, o *Object) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(o.Parts)))
 	for i := range o.Parts {
 		p := &o.Parts[i]
+		must(p.Number >= 1 && p.Number <= MaxParts && (i == 0 || p.Number > o.Parts[i-1].Number), "part %d of object %q", p.Number, o.Key)
+		partsLen += p.Size
 		dst = binary.AppendUvarint(dst, uint64(p.Number))
 		dst = binary.AppendUvarint(dst, uint64(p.Size))
 		dst = appendAttrs(dst, p.Attrs)
 	}
+	must(len(o.Parts) == 0 || partsLen == o.Size, "parts of object %q add up to %d, not %d", o.Key, partsLen, o.Size)
 	return dst
+}
+
+// must panics: only a bug of the caller makes a record that breaks the rules of its format.
+func must(ok bool, format string, args ...any) {
+	if !ok {
+		panic("meta: " + fmt.Sprintf(format, args...))
+	}
+}
+
+func refsLen(refs []BlobRef) (n int64) {
+	for _, ref := range refs {
+		must(ref.Off >= 0 && ref.Len > 0 && ref.Off <= math.MaxInt64-ref.Len, "reference %+v", ref)
+		n += ref.Len
+	}
+	return n
 }
 
 func appendRefs(dst []byte, refs []BlobRef) []byte {
@@ -317,6 +340,8 @@ func (r *reader) blob(b *Blob) {
 //	uvarint number | time modified | uvarint size | str etag | attrs | refs
 
 func appendUploadPart(dst []byte, p *UploadPart) []byte {
+	must(p.Number >= 1 && p.Number <= MaxParts, "part %d", p.Number)
+	must(refsLen(p.Blobs) == p.Size, "blobs of part %d add up to %d, not %d", p.Number, refsLen(p.Blobs), p.Size)
 	dst = binary.AppendUvarint(dst, uint64(p.Number))
 	dst = appendTime(dst, p.Modified)
 	dst = binary.AppendUvarint(dst, uint64(p.Size))
@@ -364,6 +389,7 @@ func (r *reader) uploadPart(p *UploadPart) {
 //	uvarint id | str name | time created | attrs
 
 func appendBucket(dst []byte, b *Bucket) []byte {
+	must(len(b.Name) > 0 && len(b.Name) <= MaxNameLen, "bucket name of %d bytes", len(b.Name))
 	dst = binary.AppendUvarint(dst, uint64(b.ID))
 	dst = appendStr(dst, b.Name)
 	dst = appendTime(dst, b.Created)
@@ -379,6 +405,7 @@ func (r *reader) bucket() Bucket {
 //	16 bytes id | uvarint bucket | str key | time initiated | attrs
 
 func appendUpload(dst []byte, u *Upload) []byte {
+	must(len(u.Key) > 0 && len(u.Key) <= MaxKeyLen, "upload key of %d bytes", len(u.Key))
 	dst = append(dst, u.ID[:]...)
 	dst = binary.AppendUvarint(dst, uint64(u.Bucket))
 	dst = appendStr(dst, u.Key)

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -30,8 +31,8 @@ type Options struct {
 	Logger *slog.Logger // nil means none.
 }
 
-// Index is the view of the journal that answers every question about names. Reads may come from
-// any goroutine; Apply, Flush, Checkpoint, BeginRebuild and Close exclude each other. Nothing may be called once Close is.
+// Index is the view of the journal that answers every question about names. Everything may be called from any goroutine;
+// Apply is meant for one. Nothing may be called once Close is.
 type Index struct {
 	db      *pebble.DB
 	cache   *pebble.Cache
@@ -49,11 +50,14 @@ type Index struct {
 	flushed   chan struct{} // A flush ended. Of capacity 1; for callers.
 	flushSeen atomic.Int64  // Flushes ended.
 
-	mu         sync.Mutex // Serialises the writers named above; guards the fields below, but for durable.
-	position   Position
+	open sync.RWMutex // Held for reading by Flush and Checkpoint, which take long and let Apply go on; Close waits for them.
+
+	mu         sync.Mutex // Serialises Apply, the steps of a rebuild and Close; guards the fields below.
 	rebuilding bool
 	tx         tx
 	unchecked  uint64 // Bytes written since the last look at how full Pebble is.
+
+	position atomic.Pointer[Position] // Changed under mu. Never nil once open.
 
 	durableMu  sync.Mutex // Guards the two fields below.
 	durable    Position
@@ -86,14 +90,15 @@ func Open(o Options) (*Index, error) {
 		log: o.Logger, dir: o.Dir, fs: o.FS,
 		failed: make(chan struct{}), progress: make(chan struct{}, 1), flushed: make(chan struct{}, 1),
 	}
+	x.position.Store(&Position{})
 	x.tx.init(x)
-	if err := x.open(o); err != nil {
+	if err := x.openDir(o); err != nil {
 		return nil, fmt.Errorf("index in %s: %w", o.Dir, err)
 	}
 	return x, nil
 }
 
-func (x *Index) open(o Options) error {
+func (x *Index) openDir(o Options) error {
 	restored, err := x.checkRestored()
 	if err != nil {
 		return err
@@ -146,8 +151,8 @@ func (x *Index) begin(fresh, restored bool) error {
 	} else if found {
 		return fmt.Errorf("%w: a rebuild was begun and not finished", ErrUnusable)
 	}
-	var err error
-	x.position, err = x.readPosition(nil)
+	p, err := x.readPosition(nil)
+	x.position.Store(&p)
 	return err
 }
 
@@ -159,7 +164,7 @@ func (x *Index) writeFormat() error {
 	if err := x.db.Set([]byte(keyFormat), value, pebble.NoSync); err != nil {
 		return err
 	}
-	return x.flushAll(nil)
+	return x.flushAll(context.Background())
 }
 
 func (x *Index) readFormat() error {
@@ -180,9 +185,11 @@ func (x *Index) readFormat() error {
 
 // Close waits for work in progress and releases the index. What was not flushed is lost; the journal has it.
 func (x *Index) Close() error {
+	x.fail(errors.New("closed")) // Ends the waiting of whoever holds a lock.
+	x.open.Lock()
+	defer x.open.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.fail(errors.New("closed"))
 	err := x.db.Close()
 	x.cache.Unref()
 	return err
@@ -207,11 +214,7 @@ func (x *Index) fail(cause error) {
 }
 
 // Position returns what the index reflects.
-func (x *Index) Position() Position {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.position
-}
+func (x *Index) Position() Position { return *x.position.Load() }
 
 // FlushedPosition returns what of it is durable: after a crash the index reflects at least this.
 // It is zero as long as nothing was flushed.

@@ -65,7 +65,7 @@ func InlineOff(src []byte) (off int, ok bool, err error) {
 	switch k, _, err := openRecord(src); {
 	case err != nil:
 		return 0, false, err
-	case k != KindPutObject && k != KindPutPart:
+	case k != KindPutObject && k != KindPutPart && k != KindPutBlobs:
 		return 0, false, nil
 	}
 	if err := p.parse(src); err != nil {
@@ -158,8 +158,6 @@ func (p *put) parse(src []byte) error {
 	p.share = int64(len(src))
 	if k != KindCompleteUpload {
 		p.parseBlobs(&r)
-	}
-	if k == KindPutObject || k == KindPutPart {
 		p.parseInline(&r)
 	}
 	if !r.done() {
@@ -226,7 +224,7 @@ func (p *put) record(src []byte) Record {
 	r := reader{s: p.body}
 	switch p.kind {
 	case KindPutBlobs:
-		return &PutBlobs{blobs}
+		return &PutBlobs{blobs, inline}
 	case KindPutPart:
 		rec := &PutPart{Upload: p.upload, Blobs: blobs, Inline: inline}
 		r.uploadPart(&rec.Part)

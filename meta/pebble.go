@@ -171,13 +171,13 @@ func (x *Index) admit(n int) error {
 
 // Flush makes everything applied so far durable.
 func (x *Index) Flush(ctx context.Context) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.flushAll(ctx.Done())
+	x.open.RLock()
+	defer x.open.RUnlock()
+	return x.flushAll(ctx)
 }
 
-// flushAll flushes and waits; the memtable that is full now and those before it go with it.
-func (x *Index) flushAll(canceled <-chan struct{}) error {
+// flushAll flushes and waits. Pebble's own waiting would have no end on a drive that fails.
+func (x *Index) flushAll(ctx context.Context) error {
 	if err := x.Err(); err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (x *Index) flushAll(canceled <-chan struct{}) error {
 		return x.Err()
 	case <-x.failed:
 		return x.Err()
-	case <-canceled:
-		return context.Canceled
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -60,7 +60,7 @@ type Rebuilt struct {
 func (x *Index) BeginRebuild() (*Rebuild, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.rebuilding || x.position != (Position{}) {
+	if x.rebuilding || x.Position() != (Position{}) {
 		return nil, fmt.Errorf("%w: a rebuild needs an empty index", ErrInconsistent)
 	}
 	rb := &Rebuild{x: x, batch: x.db.NewIndexedBatch(), freed: map[VolumeID]bool{}}

@@ -47,8 +47,9 @@ func (rb *Rebuild) Finish(ctx context.Context, pos Position) (Rebuilt, error) {
 	if err := f.seal(pos); err != nil {
 		return Rebuilt{}, fmt.Errorf("rebuild: %w", err)
 	}
-	x.position, x.rebuilding = pos, false
-	return f.out, x.flushAll(ctx.Done())
+	x.position.Store(&pos)
+	x.rebuilding = false
+	return f.out, x.flushAll(ctx)
 }
 
 // seal writes the sums and the position, and ends the rebuild, in one batch.
@@ -280,9 +281,9 @@ func (f *finish) blobs(ctx context.Context) error {
 	return readError(refs.Error())
 }
 
-// countRefs takes the references to the blob that refs stands at, giving each to g, and returns their
-// number and how far they reach.
-func (f *finish) countRefs(refs *pebble.Iterator, id BlobID, g func(entity []byte)) (n, end int64, err error) {
+// countRefs takes the references to the blob that refs stands at, giving each and how far it reaches to g. It returns their
+// number and how far they all reach.
+func (f *finish) countRefs(refs *pebble.Iterator, id BlobID, g func(entity []byte, end int64)) (n, end int64, err error) {
 	for ; refs.Valid() && refBlob(refs) == id; refs.Next() {
 		v, err := refs.ValueAndErr()
 		if err != nil {
@@ -290,8 +291,9 @@ func (f *finish) countRefs(refs *pebble.Iterator, id BlobID, g func(entity []byt
 		}
 		r := view(v)
 		n++
-		end = max(end, r.size())
-		g(v[len(v)-len(r.s):])
+		this := r.size()
+		end = max(end, this)
+		g(v[len(v)-len(r.s):], this)
 	}
 	return n, end, readError(refs.Error())
 }
@@ -301,12 +303,13 @@ func refBlob(refs *pebble.Iterator) BlobID { return BlobID(binary.BigEndian.Uint
 // blob writes one blob if anything references it.
 func (f *finish) blob(refs *pebble.Iterator, id BlobID, h held, body reader, value []byte) error {
 	size, extents := body.blobHead()
-	n, end, err := f.countRefs(refs, id, func([]byte) {})
+	n, _, err := f.countRefs(refs, id, func(entity []byte, end int64) {
+		if end > size {
+			f.report(id, entity)
+		}
+	})
 	if err != nil {
 		return err
-	}
-	if end > size {
-		return fmt.Errorf("%w: up to byte %d of blob %#x, which has %d", ErrDangling, end, uint64(id), size)
 	}
 	if n == 0 {
 		f.out.DroppedBlobs++
@@ -351,16 +354,18 @@ func (f *finish) loseUntil(refs *pebble.Iterator, id BlobID) error {
 // overwritten and deleted like any other, and answers reads with an error instead of not being found.
 func (f *finish) lose(refs *pebble.Iterator) error {
 	id := refBlob(refs)
-	n, end, err := f.countRefs(refs, id, func(entity []byte) {
-		f.out.LostCount++
-		if len(f.out.Lost) < maxLosses {
-			f.out.Lost = append(f.out.Lost, lossOf(id, entity))
-		}
-	})
+	n, end, err := f.countRefs(refs, id, func(entity []byte, _ int64) { f.report(id, entity) })
 	if err != nil {
 		return err
 	}
 	return f.writeBlob(id, appendBlob(appendHeld(nil, held{}), end, nil), n)
+}
+
+func (f *finish) report(id BlobID, entity []byte) {
+	f.out.LostCount++
+	if len(f.out.Lost) < maxLosses {
+		f.out.Lost = append(f.out.Lost, lossOf(id, entity))
+	}
 }
 
 func lossOf(id BlobID, entity []byte) Loss {

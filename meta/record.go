@@ -62,10 +62,16 @@ type PutBucket struct{ Bucket Bucket }
 //	uvarint bucket
 type DeleteBucket struct{ ID BucketID }
 
-// PutBlobs makes blobs in bulk volumes known. They are unreferenced so far.
+// PutBlobs makes blobs known that nothing references so far. Relocated, it carries the blobs along that outlived
+// what they were put with: a relocated record must not name anything that has gone, as a rebuild might bring it back
+// once the tombstone has been freed.
 //
-//	uvarint count, then for each: uvarint blob | blob body
-type PutBlobs struct{ Blobs []Blob }
+//	blobs | inline
+//	blobs: uvarint count, then for each: uvarint blob | blob body
+type PutBlobs struct {
+	Blobs  []Blob
+	Inline *Inline
+}
 
 // Inline is a blob whose bytes are in the record that puts it.
 type Inline struct {
@@ -76,7 +82,7 @@ type Inline struct {
 
 // PutObject puts an object version. It may bring blobs along: in bulk volumes, and one inside the record.
 //
-//	uvarint bucket | str key | object body | blobs as in PutBlobs | inline
+//	uvarint bucket | str key | object body | blobs | inline
 //	inline: u8 0, or u8 1 | uvarint blob | u64 CRC64NVME | uvarint length | bytes to the end of the record
 //
 // Objects without versions are all the index keeps so far: the version is NullVersion.
@@ -180,7 +186,15 @@ func (r *DeleteBucket) AppendTo(dst []byte) []byte {
 }
 
 func (r *PutBlobs) AppendTo(dst []byte) []byte {
-	return appendBlobs(begin(dst, KindPutBlobs), r.Blobs)
+	inlineLen := 0
+	if r.Inline != nil {
+		inlineLen = len(r.Inline.Data)
+	}
+	dst = appendInline(appendBlobs(begin(dst, KindPutBlobs), r.Blobs), r.Inline, inlineLen)
+	if r.Inline != nil {
+		dst = append(dst, r.Inline.Data...)
+	}
+	return dst
 }
 
 // AppendTo appends the record, inline bytes included.
@@ -204,6 +218,7 @@ func (r *PutObject) AppendHeader(dst []byte, inlineLen int) []byte {
 
 func (r *DeleteObject) AppendTo(dst []byte) []byte {
 	dst = begin(dst, KindDeleteObject)
+	must(len(r.Key) > 0 && len(r.Key) <= MaxKeyLen, "object key of %d bytes", len(r.Key))
 	dst = binary.AppendUvarint(dst, uint64(r.Bucket))
 	dst = appendStr(dst, r.Key)
 	return binary.AppendUvarint(dst, uint64(r.Version))
@@ -245,6 +260,7 @@ func (r *CompleteUpload) AppendTo(dst []byte) []byte {
 func (r *DropBlobs) AppendTo(dst []byte) []byte { return appendIDs(begin(dst, KindDropBlobs), r.IDs) }
 
 func (r *Config) AppendTo(dst []byte) []byte {
+	must(len(r.Name) > 0 && len(r.Name) <= MaxNameLen, "config name of %d bytes", len(r.Name))
 	return appendStr(appendStr(begin(dst, KindConfig), r.Name), r.Value)
 }
 
@@ -259,6 +275,12 @@ func (r *JournalFreed) AppendTo(dst []byte) []byte {
 func appendBlobs(dst []byte, blobs []Blob) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(blobs)))
 	for i := range blobs {
+		var sum int64
+		for _, e := range blobs[i].Extents {
+			must(!e.Inline && e.Len > 0 && e.Off >= 0, "extent %+v of blob %#x", e, uint64(blobs[i].ID))
+			sum += e.Len
+		}
+		must(sum > 0 && sum == blobs[i].Size, "extents of blob %#x add up to %d, not %d", uint64(blobs[i].ID), sum, blobs[i].Size)
 		dst = binary.AppendUvarint(dst, uint64(blobs[i].ID))
 		dst = appendBlob(dst, blobs[i].Size, blobs[i].Extents)
 	}
@@ -269,6 +291,7 @@ func appendInline(dst []byte, in *Inline, inlineLen int) []byte {
 	if in == nil {
 		return append(dst, 0)
 	}
+	must(inlineLen > 0, "inline blob %#x is empty", uint64(in.ID))
 	dst = append(dst, 1)
 	dst = binary.AppendUvarint(dst, uint64(in.ID))
 	dst = binary.LittleEndian.AppendUint64(dst, in.Sum)
