@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -74,6 +77,28 @@ func TestArena(t *testing.T) {
 		if _, err := ioring.NewArena(ioring.ArenaOptions{Size: size}); err == nil {
 			t.Errorf("NewArena of %d bytes succeeded", size)
 		}
+	}
+}
+
+// Huge pages that the administrator has set aside are used first.
+func TestReservedHugePages(t *testing.T) {
+	text, err := os.ReadFile("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+	free, parseErr := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || parseErr != nil || free < 4 {
+		t.Skip("no huge pages of 2 MiB are set aside here (sysctl vm.nr_hugepages)")
+	}
+	a, err := ioring.NewArena(ioring.ArenaOptions{Size: 4 * mib, Node: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Pages() != ioring.PagesReserved {
+		t.Errorf("Pages() = %s with %d huge pages free", a.Pages(), free)
+	}
+	b := get(t, a, 4*mib)
+	clear(b.Bytes())
+	b.Release()
+	if err := a.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -553,6 +553,18 @@ func TestOpenFileFallsBack(t *testing.T) {
 	if _, err := OpenFile(q, "/nowhere/at/all", FileFlags{Direct: true}); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("OpenFile of nothing = %v, want ENOENT", err)
 	}
+	if !readsDirect(f.fd) {
+		t.Error("an aligned read of a file of proc failed")
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	if readsDirect(pipe[0]) {
+		t.Error("a pipe, which has no offsets, takes direct reads")
+	}
 	path := filepath.Join(t.TempDir(), "f")
 	f, err = OpenFile(q, path, FileFlags{Create: true, Exclusive: true, Write: true, Direct: true})
 	if err != nil {

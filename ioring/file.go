@@ -93,7 +93,11 @@ func takesDirect(fd int) bool {
 	if err == nil && st.Mask&unix.STATX_DIOALIGN != 0 {
 		return st.Dio_offset_align > 0 && st.Dio_offset_align <= BlockSize && st.Dio_mem_align <= pieceAlign
 	}
-	// An older kernel does not say: read something. The end of an empty file will do.
+	return readsDirect(fd) // An older kernel does not say.
+}
+
+// readsDirect tries a direct read. The end of an empty file will do.
+func readsDirect(fd int) bool {
 	memory := make([]byte, 2*BlockSize)
 	skip := -uintptr(unsafe.Pointer(&memory[0])) % BlockSize
 	for {
