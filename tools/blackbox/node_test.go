@@ -45,7 +45,8 @@ type setup struct {
 	env    []string
 	memory string
 	drives []string
-	secure bool // Over TLS.
+	secure bool   // Over TLS.
+	binary string // Instead of the one built from the tree.
 }
 
 // start starts a node, and stops it when the test ends. The stop must be orderly, and nothing may have panicked.
@@ -54,6 +55,9 @@ func start(t testing.TB, s setup) *node {
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.binary != "" {
+		path = s.binary
 	}
 	n := &node{dir: t.TempDir(), drives: s.drives}
 	if n.drives == nil {
