@@ -185,7 +185,7 @@ func TestBehaviour03ExpectContinue(t *testing.T) {
 		if _, err := io.ReadFull(br, line); err != nil || string(line) != goOn {
 			t.Fatalf("%s: got %q, %v", spelling, line, err)
 		}
-		if before := h.store.calls; before != 1 && spelling == "Expect" {
+		if before := h.store.callCount(); before != 1 && spelling == "Expect" {
 			t.Errorf("%s: %d calls of the store before the body was sent", spelling, before)
 		}
 		c.Write(q.body)
@@ -216,14 +216,14 @@ func TestBehaviour03ExpectContinue(t *testing.T) {
 		{"not allowed", unknown, 405, "MethodNotAllowed"},
 		{"another expectation", nowhere, 417, "ExpectationFailed"},
 	} {
-		calls := h.store.calls
+		calls := h.store.callCount()
 		conn := h.dial()
 		conn.Write(c.q.head()) // And no body: the answer must not wait for it.
 		r := h.read(bufio.NewReader(conn), "PUT")
 		if r.status != c.status || r.code() != c.code || !r.closed {
 			t.Errorf("%s: got %v, want %d %s and close", c.name, r, c.status, c.code)
 		}
-		if h.store.calls != calls {
+		if h.store.callCount() != calls {
 			t.Errorf("%s: the store was called", c.name)
 		}
 		conn.Close()
@@ -551,12 +551,12 @@ func TestBehaviour08Conditions(t *testing.T) {
 		t.Errorf("completion of a new key: got %v", r)
 	}
 	// A write that lost against a concurrent one.
-	h.store.fail = func(op, _ string) error {
+	h.store.setFail(func(op, _ string) error {
 		if op == "Put" {
 			return kindError(engine.KindConflict, "bucket", "k")
 		}
 		return nil
-	}
+	})
 	h.want(409, "ConditionalRequestConflict", "PUT", "/bucket/k", "x", "If-None-Match", "*")
 }
 
@@ -565,12 +565,12 @@ func TestBehaviour08CheckRunsAtCommit(t *testing.T) {
 	h.must("PUT", "/bucket", "")
 	// Another writer comes in between the early check and the commit.
 	once := false
-	h.store.before = func(op string) {
+	h.store.setBefore(func(op string) {
 		if op == "Put" && !once {
 			once = true
 			h.must("PUT", "/bucket/k", "theirs")
 		}
-	}
+	})
 	h.want(412, "PreconditionFailed", "PUT", "/bucket/k", "mine", "If-None-Match", "*")
 	if got := h.must("GET", "/bucket/k", "").body; got != "theirs" {
 		t.Errorf("the object is %q", got)
@@ -946,7 +946,7 @@ func TestBehaviour17OddKeys(t *testing.T) {
 			t.Errorf("PUT %q: %v", key, r)
 			continue
 		}
-		if h.store.buckets["bucket"].objects[key] == nil {
+		if h.store.stored("bucket", key) == nil {
 			t.Errorf("PUT %q stored another key", key)
 		}
 		if r := round("GET", target, ""); r.body != key {
@@ -955,12 +955,12 @@ func TestBehaviour17OddKeys(t *testing.T) {
 		if r := round("PUT", "/bucket/copy", "", "x-amz-copy-source", "/bucket/"+string(appendURLEncoded(nil, key))); r.status != 200 {
 			t.Errorf("copy of %q: %v", key, r)
 		}
-		if h.store.buckets["bucket"].objects["copy"].info.ETag != md5Of(key) {
+		if h.store.stored("bucket", "copy").info.ETag != md5Of(key) {
 			t.Errorf("copy of %q copied something else", key)
 		}
 		round("DELETE", "/bucket/copy", "")
 	}
-	if n := len(h.store.buckets["bucket"].objects); n != len(oddKeys) {
+	if n := len(h.store.keys("bucket")); n != len(oddKeys) {
 		t.Errorf("%d keys stored, want %d", n, len(oddKeys))
 	}
 	// Raw spellings that need no escape.
@@ -968,19 +968,19 @@ func TestBehaviour17OddKeys(t *testing.T) {
 		{"/bucket/raw//x", "raw//x"}, {"/bucket/./y", "./y"}, {"/bucket/a+plus", "a+plus"}, {"/bucket/z/../w", "z/../w"},
 		{"/bucket//", "/"}, {"/bucket/x%2Fy", "x/y"}, {"/bucket%2Fsplit", "split"}, {"/bucket/ü", "ü"}, {"/bucket/a#b2", "a#b2"},
 	} {
-		if r := round("PUT", c.target, c.key); r.status != 200 || h.store.buckets["bucket"].objects[c.key] == nil {
+		if r := round("PUT", c.target, c.key); r.status != 200 || h.store.stored("bucket", c.key) == nil {
 			t.Errorf("PUT %s: %v", c.target, r)
 		}
 	}
 	// Listing and batch deletion know all of them.
 	doc := "<Delete>"
-	for _, key := range sortedKeys(h.store.buckets["bucket"].objects) {
+	for _, key := range h.store.keys("bucket") {
 		doc += "<Object><Key>" + string(appendEscaped(nil, key)) + "</Key></Object>"
 	}
 	if r := h.must("POST", "/bucket?delete", doc+"</Delete>"); strings.Contains(r.body, "<Error>") {
 		t.Errorf("delete: %v", r)
 	}
-	if left := sortedKeys(h.store.buckets["bucket"].objects); len(left) > 0 {
+	if left := h.store.keys("bucket"); len(left) > 0 {
 		t.Errorf("not deleted: %q", left)
 	}
 
@@ -1019,19 +1019,19 @@ func TestBehaviour18ReadAfterWrite(t *testing.T) {
 func TestBehaviour19PressureAndStalls(t *testing.T) {
 	h := newHarness(t)
 	h.must("PUT", "/bucket", "")
-	h.store.fail = func(op, _ string) error {
+	h.store.setFail(func(op, _ string) error {
 		if op == "Put" || op == "Open" {
 			return kindError(engine.KindBusy, "bucket", "k")
 		}
 		return nil
-	}
+	})
 	for _, method := range []string{"PUT", "GET"} {
 		r := h.want(503, "SlowDown", method, "/bucket/k", "")
 		if r.header.Get("Retry-After") != "1" {
 			t.Errorf("%s: no Retry-After: %v", method, r)
 		}
 	}
-	h.store.fail = nil
+	h.store.setFail(nil)
 
 	// A completion that takes long shows signs of life in time, and its result at the end.
 	id := element(h.must("POST", "/bucket/m?uploads", "").body, "UploadId")
@@ -1043,11 +1043,11 @@ func TestBehaviour19PressureAndStalls(t *testing.T) {
 		want string
 	}{{"success", id, "CompleteMultipartUploadResult"}, {"failure", id, "Error"}} {
 		release := make(chan struct{})
-		h.store.before = func(op string) {
+		h.store.setBefore(func(op string) {
 			if op == "CompleteUpload" {
 				<-release
 			}
-		}
+		})
 		conn := h.dial()
 		q := h.build("POST", "/bucket/m?uploadId="+c.id, []byte(doc))
 		start := time.Now()

@@ -125,6 +125,23 @@ func (l *listener) closeAll() {
 	}
 }
 
+// wait returns once every connection's goroutine has closed it, or when ctx ends.
+func (l *listener) wait(ctx context.Context) {
+	for {
+		l.mu.Lock()
+		left := len(l.conns)
+		l.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 const tooManyConns = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Type: application/xml\r\nContent-Length: 148\r\n\r\n" +
 	`<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
 	`<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message><Resource>/</Resource></Error>`

@@ -59,15 +59,60 @@ func newFakeStore() *fakeStore {
 }
 
 func (s *fakeStore) enter(op, key string) error {
-	if s.before != nil {
-		s.before(op)
-	}
 	s.mu.Lock()
+	if before := s.before; before != nil {
+		func() {
+			s.mu.Unlock()
+			defer s.mu.Lock() // Also when it panics: the caller unlocks.
+			before(op)
+		}()
+	}
 	s.calls++
 	if s.fail != nil {
 		return s.fail(op, key)
 	}
 	return nil
+}
+
+func (s *fakeStore) setFail(f func(op, key string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+func (s *fakeStore) setBefore(f func(op string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
+func (s *fakeStore) callCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}
+
+// stored returns an object, or nil.
+func (s *fakeStore) stored(bucket, key string) *fakeObject {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buckets[bucket].objects[key]
+}
+
+// keys returns the keys of a bucket.
+func (s *fakeStore) keys(bucket string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sortedKeys(s.buckets[bucket].objects)
+}
+
+// first enters and leaves again, for operations that go on without the lock.
+func (s *fakeStore) first(op, key string, check func() error) error {
+	defer s.mu.Unlock()
+	if err := s.enter(op, key); err != nil {
+		return err
+	}
+	return check()
 }
 
 func (s *fakeStore) now() time.Time {
@@ -194,13 +239,7 @@ func receive(body io.Reader, o engine.PutOptions) ([]byte, engine.Final, error) 
 func joined(a, b []engine.Attr) []engine.Attr { return append(slices.Clone(a), b...) }
 
 func (s *fakeStore) Put(_ context.Context, bucket, key string, body io.Reader, o engine.PutOptions) (engine.ObjectInfo, error) {
-	if err := s.enter("Put", key); err != nil {
-		s.mu.Unlock()
-		return engine.ObjectInfo{}, err
-	}
-	_, err := s.bucket(bucket)
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.first("Put", key, func() error { _, err := s.bucket(bucket); return err }); err != nil {
 		return engine.ObjectInfo{}, err
 	}
 	data, final, err := receive(body, o)
@@ -301,9 +340,7 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 // WriteTo writes pieces of 256 KiB, and asks before each whether to fail.
 func (b *fakeBody) WriteTo(w io.Writer) (total int64, err error) {
 	for len(b.rest) > 0 {
-		err := b.store.enter("WriteTo", b.key)
-		b.store.mu.Unlock()
-		if err != nil {
+		if err := b.store.first("WriteTo", b.key, func() error { return nil }); err != nil {
 			return total, err
 		}
 		n, err := w.Write(b.rest[:min(len(b.rest), 256<<10)])
@@ -451,13 +488,7 @@ func (s *fakeStore) Upload(_ context.Context, bucket, key, id string) (engine.Up
 }
 
 func (s *fakeStore) PutPart(_ context.Context, bucket, key, id string, number int, body io.Reader, o engine.PutOptions) (engine.PartInfo, error) {
-	if err := s.enter("PutPart", key); err != nil {
-		s.mu.Unlock()
-		return engine.PartInfo{}, err
-	}
-	_, err := s.upload(bucket, key, id)
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.first("PutPart", key, func() error { _, err := s.upload(bucket, key, id); return err }); err != nil {
 		return engine.PartInfo{}, err
 	}
 	data, final, err := receive(body, o)

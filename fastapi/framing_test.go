@@ -192,8 +192,8 @@ func TestFraming(t *testing.T) {
 			t.Errorf("%s: %d requests seen, net/http saw %q", c.name, len(replies), theirs.requests)
 		}
 	}
-	if h.store.calls != 0 {
-		t.Errorf("the store was called %d times", h.store.calls)
+	if h.store.callCount() != 0 {
+		t.Errorf("the store was called %d times", h.store.callCount())
 	}
 }
 

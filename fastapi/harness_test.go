@@ -38,6 +38,7 @@ type harness struct {
 	host   string
 	signer sigv4.Signer
 	logs   *lockedBuffer
+	panics bool // The test makes the server panic.
 }
 
 type lockedBuffer struct {
@@ -90,6 +91,9 @@ func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 		}
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
+		}
+		if strings.Contains(h.logs.String(), "panic") != h.panics {
+			t.Errorf("panicked: %v\n%s", !h.panics, h.logs.String())
 		}
 		h.store.mu.Lock()
 		defer h.store.mu.Unlock()
@@ -237,11 +241,42 @@ func tryRead(br *bufio.Reader, method string) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if resp.StatusCode == 100 {
+		return tryRead(br, method)
+	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return nil, err
 	}
 	return &reply{resp.StatusCode, resp.Header, string(body), resp.Close}, nil
+}
+
+// session sends requests one after another over one connection, and opens another when the server has closed it.
+type session struct {
+	h    *harness
+	conn net.Conn
+	br   *bufio.Reader
+}
+
+func (s *session) send(q *wireRequest) *reply {
+	s.h.t.Helper()
+	for range 2 {
+		if s.conn == nil {
+			s.conn = s.h.dial()
+			s.br = bufio.NewReader(s.conn)
+		}
+		s.conn.Write(append(q.head(), q.body...))
+		r, err := tryRead(s.br, q.method)
+		if err != nil || r.closed {
+			s.conn.Close()
+			s.conn = nil
+		}
+		if err == nil {
+			return r
+		}
+	}
+	s.h.t.Fatalf("%s %s: no answer", q.method, q.target)
+	return nil
 }
 
 // do sends a signed request.

@@ -54,39 +54,42 @@ func (r *request) getObject() error {
 	if err != nil {
 		return err
 	}
+	sent := false
+	defer func() {
+		if !sent {
+			handle.Close()
+		}
+	}()
 	want, err := r.selectBytes(handle.Info())
 	if err != nil || want.notModified {
-		handle.Close()
 		return err
 	}
-	return r.send(handle, want)
+	sent, err = r.send(handle, want)
+	return err
 }
 
-// send makes the object's bytes the answer's body. It takes over the handle.
-func (r *request) send(handle engine.Handle, want selection) error {
+// send makes the object's bytes the answer's body. It reports whether it has taken over the handle.
+func (r *request) send(handle engine.Handle, want selection) (bool, error) {
 	if want.len == 0 {
-		handle.Close()
 		r.ctx.Response.Header.SetContentLength(0)
-		return nil
+		return false, nil
 	}
 	body, err := handle.Body(r.srv.ctx, want.off, want.len)
 	if err != nil {
-		handle.Close()
-		return err
+		return false, err
 	}
 	if want.len <= maxCopiedLen {
+		defer body.Close()
 		n, err := body.WriteTo(r.ctx.Response.BodyWriter())
-		body.Close()
-		handle.Close()
 		if err == nil && n != want.len {
 			err = errInternal
 		}
-		return err
+		return false, err
 	}
 	r.ctx.Response.SetBodyStream(&download{
 		handle: handle, body: body, conn: r.ctx.Conn(), stall: r.srv.opts.WriteStall, log: r.srv.log, id: r.id,
 	}, int(want.len))
-	return nil
+	return true, nil
 }
 
 // selection is what of an object a request is to be answered with.
@@ -211,10 +214,12 @@ func (r *request) setObjectHeaders(info *engine.ObjectInfo) {
 	r.setHeader("Accept-Ranges", "bytes")
 	hasType := false
 	for i := range info.Attrs {
-		name, value := info.Attrs[i].Name, info.Attrs[i].Value
+		name, value := info.Attrs[i].Name, printable(info.Attrs[i].Value)
 		switch {
 		case strings.HasPrefix(name, metaPrefix):
-			h.Set(name, value)
+			if name == printable(name) && !strings.ContainsAny(name, " :") {
+				h.Set(name, value)
+			}
 		case name == attrStorageClass:
 			h.Set("x-amz-storage-class", value)
 		case name == "content-type":
@@ -229,6 +234,22 @@ func (r *request) setObjectHeaders(info *engine.ObjectInfo) {
 	if !hasType {
 		h.SetContentType(defaultContentType)
 	}
+}
+
+// printable replaces what would break out of a header. Nothing like it comes in through a header; this is for what was stored by
+// other means.
+func printable(value string) string {
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return strings.Map(func(r rune) rune {
+				if r < ' ' && r != '\t' || r == 0x7f {
+					return ' '
+				}
+				return r
+			}, value)
+		}
+	}
+	return value
 }
 
 // setChecksum shows the checksum of the bytes that are sent, when asked for and known: of the object, or of one part.

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,15 +191,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.ShutdownWithContext(ctx)
 	s.cancel()
 	if err != nil {
-		s.mu.Lock()
-		for _, l := range s.listeners {
-			l.closeAll()
-		}
-		s.mu.Unlock()
 		// Handlers see their context end and their connections closed; they return at once unless the store does not.
 		last, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
-		s.http.ShutdownWithContext(last)
+		s.mu.Lock()
+		listeners := slices.Clone(s.listeners)
+		s.mu.Unlock()
+		for _, l := range listeners {
+			l.closeAll()
+		}
+		for _, l := range listeners {
+			l.wait(last)
+		}
 	}
 	s.hashes.close()
 	return err
