@@ -122,6 +122,9 @@ func (x *Index) openDir(o Options) error {
 	}
 	if err := x.begin(fresh, restored); err != nil {
 		x.Close()
+		if errors.Is(err, ErrCorrupt) {
+			return fmt.Errorf("%w: %w", ErrUnusable, err)
+		}
 		return err
 	}
 	return nil

@@ -58,7 +58,11 @@ func (x *Index) openPebble(o Options, lock *pebble.Lock, exists bool) (err error
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: panic: %v", ErrUnusable, p)
+			cause, ok := p.(error)
+			if !ok {
+				cause = fmt.Errorf("panic: %v", p)
+			}
+			err = fmt.Errorf("%w: %w", ErrUnusable, cause)
 		}
 		if err != nil {
 			x.cache.Unref()
