@@ -3,10 +3,13 @@ package fastapi
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -72,25 +75,49 @@ func connOf(c net.Conn) *conn {
 type listener struct {
 	net.Listener
 	max int
+	log *slog.Logger
+
+	// maxFile is the highest descriptor that a connection may have. The system gives out the lowest free one, so it
+	// tells how many are open: those above are left to the drives and the index.
+	maxFile uintptr
 
 	mu    sync.Mutex // Guards conns.
 	conns map[*conn]struct{}
 }
 
-func newListener(ln net.Listener, max int) *listener {
-	return &listener{Listener: ln, max: max, conns: make(map[*conn]struct{})}
+func newListener(ln net.Listener, max int, log *slog.Logger) *listener {
+	return &listener{Listener: ln, max: max, maxFile: maxConnFile(), log: log, conns: make(map[*conn]struct{})}
+}
+
+// spareFiles is how many descriptors are left to the drives and the index where the limit of the process is large: a
+// new volume takes one on each of up to 32 drives, and the index some for its tables. Of a small limit it is an eighth.
+const spareFiles = 1024
+
+// maxConnFile returns listener.maxFile for this process.
+func maxConnFile() uintptr {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return ^uintptr(0)
+	}
+	return uintptr(limit.Cur - min(limit.Cur/8, spareFiles))
 }
 
 // Accept returns the next connection within the limit. One beyond it is told to slow down.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
+		if passing(err) {
+			// An error would end the server. Nothing tells when it has passed, and a connection that waits costs nothing.
+			l.log.Warn("connections cannot be accepted now", "err", err)
+			time.Sleep(acceptRetry)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		own := &conn{Conn: c, listener: l}
 		l.mu.Lock()
-		full := len(l.conns) >= l.max
+		full := len(l.conns) >= l.max || fileOf(c) > l.maxFile
 		if !full {
 			l.conns[own] = struct{}{}
 		}
@@ -103,6 +130,29 @@ func (l *listener) Accept() (net.Conn, error) {
 		io.WriteString(c, tooManyConns)
 		c.Close()
 	}
+}
+
+const acceptRetry = 100 * time.Millisecond
+
+// passing reports whether a failure to accept says nothing about the listener: the client was gone already, or the
+// process or the machine is short of something that comes back.
+func passing(err error) bool {
+	for _, e := range [...]error{syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EPROTO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// fileOf returns the descriptor of a connection, 0 if it has none.
+func fileOf(c net.Conn) (fd uintptr) {
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			raw.Control(func(f uintptr) { fd = f })
+		}
+	}
+	return fd
 }
 
 func (l *listener) forget(c *conn) {

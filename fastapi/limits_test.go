@@ -12,11 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -586,5 +589,65 @@ func TestTLS(t *testing.T) {
 	// Plain HTTP at a TLS port is no request.
 	if replies := exchange(t, h.addr, []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")); len(replies) != 0 {
 		t.Errorf("plain HTTP got %v", replies)
+	}
+}
+
+// scriptedListener fails as it is told before it hands out connections.
+type scriptedListener struct {
+	net.Listener
+	errs []error
+}
+
+func (l *scriptedListener) Accept() (net.Conn, error) {
+	if len(l.errs) > 0 {
+		err := l.errs[0]
+		l.errs = l.errs[1:]
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+	}
+	return l.Listener.Accept()
+}
+
+// TestAcceptOutlivesShortage: a process that is out of descriptors for a moment must not stop serving for ever.
+func TestAcceptOutlivesShortage(t *testing.T) {
+	inner, err := Listen(context.Background(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	dial := func() {
+		c, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EPROTO} {
+		l := newListener(&scriptedListener{inner, []error{e, e}}, 10, slog.New(slog.DiscardHandler))
+		dial()
+		c, err := l.Accept()
+		if err != nil {
+			t.Errorf("%v: %v", e, err)
+			continue
+		}
+		c.Close()
+	}
+	l := newListener(&scriptedListener{inner, []error{syscall.EBADF}}, 10, slog.New(slog.DiscardHandler))
+	if _, err := l.Accept(); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("a broken listener: %v", err)
+	}
+}
+
+// TestDescriptorsAreLeftToTheDrives: connections do not take the last descriptors.
+func TestDescriptorsAreLeftToTheDrives(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	h.srv.mu.Lock()
+	l := h.srv.listeners[0]
+	h.srv.mu.Unlock()
+	l.mu.Lock()
+	l.maxFile = 0
+	l.mu.Unlock()
+	if r, err := tryRead(bufio.NewReader(h.dial()), "GET"); err != nil || r.status != 503 || r.code() != "SlowDown" || !r.closed {
+		t.Errorf("got %v, %v", r, err)
 	}
 }

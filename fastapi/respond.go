@@ -14,7 +14,11 @@ func (s *Server) setIDs(ctx *fasthttp.RequestCtx, id *requestID) {
 // fail answers with an error, whatever was prepared before.
 func (r *request) fail(err error) {
 	e := toAPI(err)
-	if e.status >= 500 && e.status != 501 && e.status != 503 || e.cause != nil && e.status >= 500 {
+	switch {
+	case e.code == errSlowDown.code:
+		// There may be thousands a second, and they are no fault: they are what keeps the node up.
+		r.log().Debug("request refused", "method", string(r.ctx.Method()), "path", r.path(), "err", err)
+	case e.status >= 500 && e.status != 501 && (e.status != 503 || e.cause != nil):
 		r.log().Error("request failed", "method", string(r.ctx.Method()), "path", r.path(), "code", e.code, "err", err)
 	}
 	resp := &r.ctx.Response

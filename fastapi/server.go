@@ -170,7 +170,7 @@ func (s *Server) newHTTP() *fasthttp.Server {
 
 // Serve answers requests that come through ln until Shutdown. It may be called for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
-	own := newListener(ln, s.opts.MaxConns)
+	own := newListener(ln, s.opts.MaxConns, s.log)
 	s.mu.Lock()
 	s.listeners = append(s.listeners, own)
 	s.mu.Unlock()
