@@ -15,7 +15,7 @@ import (
 // Record is a record of a committed batch.
 type Record struct {
 	LSN     meta.LSN
-	Origin  meta.LSN // LSN of the record this one repeats; its own when it repeats none.
+	Origin  meta.LSN // LSN at which a relocated record was first written; 0 for all others.
 	Loc     meta.RecordLoc
 	Payload []byte // Valid during the call that hands the record out.
 }
@@ -115,14 +115,11 @@ func (b *batch) lay(p *packer) {
 		for i := range t.entries {
 			e, at := &t.entries[i], t.places[i]
 			lsn := h.firstLSN + meta.LSN(index)
-			bytes := putFrame(b.blocks[at.shard][headerLen+at.off:], index, e.Origin, e.Head, e.Body)
+			bytes := putFrame(b.blocks[at.shard][headerLen+at.off:], index, i+1 < len(t.entries), e.Origin, e.Head, e.Body)
 			*e = Entry{Head: bytes, Origin: e.Origin}
 			r := Record{LSN: lsn, Origin: e.Origin, Payload: bytes, Loc: meta.RecordLoc{
 				Volume: h.volume, Batch: h.off, Shard: uint8(at.shard), Off: uint32(at.off + frameLen), Len: uint32(len(bytes)),
 			}}
-			if r.Origin == 0 {
-				r.Origin = lsn
-			}
 			b.records = append(b.records, r)
 			index++
 		}

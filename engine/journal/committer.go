@@ -31,9 +31,11 @@ type committer struct {
 	end      meta.Position // Behind the last durable batch, in whichever volume.
 	trim     Volume        // Volume to trim once its successor is open.
 	ghosts   []meta.VolumeID
-	attempts int  // Volumes in a row that failed before they were open.
-	first    bool // No volume was made yet.
-	told     bool // It is known how opening the first one went.
+	attempts int // Volumes in a row that failed before they were open.
+
+	// While the first volume is not open: what it takes over, and of that, what goes into its first batch.
+	inherit *inheritance
+	carried *carried
 
 	created chan creation
 	memory  chan memory
@@ -70,7 +72,6 @@ func (c *committer) run() {
 	defer close(j.durable)
 	c.timer = time.NewTimer(time.Hour)
 	c.timer.Stop()
-	c.first = true
 	c.create()
 	for {
 		if err := j.stopped(); err != nil {
@@ -78,6 +79,9 @@ func (c *committer) run() {
 		}
 		c.step()
 		if c.finished() {
+			if c.inherit != nil {
+				j.ready <- opening{err: j.Err()}
+			}
 			c.releaseAll()
 			return
 		}
@@ -365,6 +369,11 @@ func (c *committer) fail(t *Ticket, err error) {
 // recycle makes a batch's memory available, in a larger piece if the geometry has grown meanwhile and there is one.
 func (c *committer) recycle(b *batch) {
 	b.reset()
+	if c.alive > c.j.opts.Depth+1 { // What the first batch needed beyond the usual.
+		c.alive--
+		b.buf.Release()
+		return
+	}
 	if c.vol != nil {
 		if need := c.j.opts.batchMemLen(c.vol.K(), c.vol.M()); len(b.mem) < need {
 			if buf := c.j.opts.Arena.TryGet(need); buf != nil {

@@ -113,8 +113,8 @@ func FuzzParseHeader(f *testing.F) {
 
 func FuzzParseFrame(f *testing.F) {
 	payload := make([]byte, framedLen(5)+framedLen(0))
-	putFrame(payload, 1, 7, []byte("hel"), []byte("lo"))
-	putFrame(payload[framedLen(5):], 0, 0, nil, nil)
+	putFrame(payload, 1, false, 7, []byte("hel"), []byte("lo"))
+	putFrame(payload[framedLen(5):], 0, true, 0, nil, nil)
 	f.Add(payload)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		var again []byte
@@ -130,7 +130,7 @@ func FuzzParseFrame(f *testing.F) {
 				t.Fatalf("frame at %d ends at %d of %d", off, end, len(payload))
 			}
 			again = append(again, make([]byte, framedLen(len(r.bytes)))...)
-			putFrame(again[off:], r.index, r.origin, r.bytes, nil)
+			putFrame(again[off:], r.index, r.more, r.origin, r.bytes, nil)
 			off = end
 		}
 		if !bytes.Equal(again, payload) {

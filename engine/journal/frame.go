@@ -11,14 +11,16 @@ import (
 // A data shard's payload is a run of records:
 //
 //	 0  u32  length of the bytes
-//	 4  u32  index of the record in its batch: its LSN is the batch's first LSN plus this
-//	 8  u64  origin LSN of a relocated record; 0 = its own
+//	 4  u32  index of the record in its batch: its LSN is the batch's first LSN plus this. The highest bit is set
+//	         if the next record belongs to the same group
+//	 8  u64  origin LSN of a relocated record; 0 for all others
 //	16       bytes, zero-padded to a multiple of 8
 //
 // The index is there because the records of a batch lie in its shards wherever they fit best, not in order.
 const (
 	frameLen   = 16
 	frameAlign = 8
+	groupBit   = 1 << 31
 )
 
 // errFrame says that a payload whose checksum is right does not hold what its header says: a bug, or a forgery.
@@ -27,8 +29,12 @@ var errFrame = errors.New("journal payload is not a run of records")
 // framedLen returns the bytes that a record of n bytes takes in a payload.
 func framedLen(n int) int { return frameLen + (n+frameAlign-1)&^(frameAlign-1) }
 
-// putFrame writes a record at the start of dst and returns its bytes' copy there. The record is head followed by body.
-func putFrame(dst []byte, index uint32, origin meta.LSN, head, body []byte) []byte {
+// putFrame writes a record at the start of dst and returns its bytes' copy there. The record is head followed by body; more says
+// that the next record is of the same group.
+func putFrame(dst []byte, index uint32, more bool, origin meta.LSN, head, body []byte) []byte {
+	if more {
+		index |= groupBit
+	}
 	n := len(head) + len(body)
 	le := binary.LittleEndian
 	le.PutUint32(dst, uint32(n))
@@ -43,6 +49,7 @@ func putFrame(dst []byte, index uint32, origin meta.LSN, head, body []byte) []by
 // frame is a record as it lies in a payload.
 type frame struct {
 	index  uint32
+	more   bool // The next record is of the same group.
 	origin meta.LSN
 	off    int // Of the bytes, in the payload.
 	bytes  []byte
@@ -60,7 +67,8 @@ func parseFrame(payload []byte, off int) (frame, int, error) {
 		return frame{}, 0, fmt.Errorf("%w: %d bytes in the %d left at %d", errFrame, n, len(b)-frameLen, off)
 	}
 	f := frame{
-		index:  le.Uint32(b[4:]),
+		index:  le.Uint32(b[4:]) &^ groupBit,
+		more:   le.Uint32(b[4:])&groupBit != 0,
 		origin: meta.LSN(le.Uint64(b[8:])),
 		off:    off + frameLen,
 		bytes:  b[frameLen : frameLen+n : frameLen+n],

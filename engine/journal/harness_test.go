@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -98,13 +99,27 @@ func (a *applied) apply(b *journal.Batch) error {
 func (a *applied) users() []entry {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var out []entry
-	for _, e := range a.records {
-		if len(e.payload) > 0 && meta.Kind(e.payload[0]) != meta.KindJournalStart {
-			out = append(out, e)
-		}
+	return users(a.records)
+}
+
+// users is what is left of records without the journal's own.
+func users(records []entry) []entry {
+	return slices.DeleteFunc(slices.Clone(records), func(e entry) bool { return meta.Kind(e.payload[0]) == meta.KindJournalStart })
+}
+
+// payloads returns what the records say, without where they are: a recovery with drives missing may move the last ones.
+func payloads(records []entry) []string {
+	var out []string
+	for _, e := range users(records) {
+		out = append(out, e.payload)
 	}
 	return out
+}
+
+// startsWith reports whether all begins with what first says.
+func startsWith(all, first []entry) bool {
+	a, f := payloads(all), payloads(first)
+	return len(a) >= len(f) && slices.Equal(a[:len(f)], f)
 }
 
 func identities(n int) (cluster drive.ID, ids []drive.Identity) {

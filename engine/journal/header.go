@@ -221,7 +221,7 @@ func (h *header) plausible() bool {
 	if h.k < 1 || h.k+h.m > erasure.MaxShards || h.number == 0 || h.watermark >= h.number || h.firstLSN == 0 || h.count == 0 {
 		return false
 	}
-	if h.off < blockAlign || h.off%blockAlign != 0 || h.off > 1<<48 {
+	if h.count > groupBit || h.off < blockAlign || h.off%blockAlign != 0 || h.off > 1<<48 {
 		return false
 	}
 	payload := 0

@@ -22,10 +22,12 @@ type VolumeInfo struct {
 	Open      bool     // The volume that batches go to. Of the others nothing behind End counts.
 }
 
-// opening is the outcome of opening a volume: the ticket of its first record, or why it was not opened.
+// opening is the outcome of opening a volume: the ticket of its first record and whether groups were carried over, or why it was not
+// opened.
 type opening struct {
-	start *Ticket
-	err   error
+	start   *Ticket
+	carried bool
+	err     error
 }
 
 func infoOf(p meta.Position) VolumeInfo {
@@ -46,12 +48,13 @@ type Journal struct {
 
 	mu       sync.Mutex // Guards the fields below. Never held across I/O or a callback.
 	queue    ticketQueue
-	wakeAt   int           // Queued bytes from which the committer wants to be woken.
-	closing  bool          // No more groups are taken in.
-	err      error         // Why the journal has stopped for good; nil while it has not.
-	position meta.Position // Behind the last batch applied.
-	sealed   []VolumeInfo  // Journal volumes still needed, by id, but for the open one.
-	open     VolumeInfo    // Zero while there is none.
+	wakeAt   int             // Queued bytes from which the committer wants to be woken.
+	closing  bool            // No more groups are taken in.
+	err      error           // Why the journal has stopped for good; nil while it has not.
+	position meta.Position   // Behind the last batch applied.
+	sealed   []VolumeInfo    // Journal volumes still needed, by id, but for the open one.
+	left     []meta.VolumeID // Journal volumes left behind, by id; see carried.
+	open     VolumeInfo      // Zero while there is none.
 
 	wake    chan struct{} // Holds a token when the committer should look at the queue or the state.
 	over    chan *batch   // Batches whose writes are over, to the committer.
@@ -65,11 +68,30 @@ type Journal struct {
 	stats   counters
 }
 
-// newJournal makes a journal that goes on behind end. It opens its first volume; j.ready says how that went. The applier is
+// inheritance is what a journal takes over from the one before it.
+type inheritance struct {
+	end     meta.Position   // Where it ended.
+	listed  []VolumeInfo    // Volumes still needed besides the one it ended in.
+	left    []meta.VolumeID // Volumes left behind.
+	carried *carried        // nil if nothing is.
+	tail    Volume          // To be trimmed.
+	ghosts  []meta.VolumeID
+}
+
+// carried is the last groups of a journal, which it did not get onto all drives. They come to be in the first batch of the new
+// volume, and the journal's end is before them. If that is before the tail's own first batch, the tail is left behind: nothing in it counts. It may
+// yet show up again when a drive returns, with a batch that nobody was told of, and look like another journal's; so it is
+// listed, with no batches.
+type carried struct {
+	end    meta.Position
+	groups [][]Entry
+}
+
+// newJournal makes a journal that goes on where another one ended. It opens its first volume; j.ready says how that went. The applier is
 // started by the caller.
-func newJournal(opts Options, end meta.Position, sealed []VolumeInfo, trim Volume, ghosts []meta.VolumeID) *Journal {
+func newJournal(opts Options, from inheritance) *Journal {
 	j := &Journal{
-		opts: opts, position: end, sealed: sealed, wakeAt: never,
+		opts: opts, position: from.end, wakeAt: never,
 		wake:       make(chan struct{}, 1),
 		ready:      make(chan opening, 1),
 		committing: make(chan struct{}),
@@ -81,7 +103,7 @@ func newJournal(opts Options, end meta.Position, sealed []VolumeInfo, trim Volum
 	room := 4 * (opts.Depth + 1)
 	j.over, j.durable, j.applied = make(chan *batch, room), make(chan *batch, room), make(chan *batch, room)
 	c := &committer{
-		j: j, end: end, trim: trim, ghosts: ghosts,
+		j: j, end: from.end, inherit: &from, trim: from.tail, ghosts: from.ghosts,
 		created: make(chan creation, 1),
 		memory:  make(chan memory, room),
 	}
@@ -95,7 +117,7 @@ func Format(ctx context.Context, opts Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := newJournal(opts, meta.Position{}, nil, nil, nil)
+	j := newJournal(opts, inheritance{})
 	if err := j.opened(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -104,7 +126,7 @@ func Format(ctx context.Context, opts Options) (*Journal, error) {
 
 // opened waits until the first volume is open, calls before, starts the applier and waits until the volume's first batch is applied.
 // If any of that fails the journal is gone.
-func (j *Journal) opened(ctx context.Context, before func() error) error {
+func (j *Journal) opened(ctx context.Context, before func(carried bool) error) error {
 	var o opening
 	select {
 	case o = <-j.ready:
@@ -112,7 +134,7 @@ func (j *Journal) opened(ctx context.Context, before func() error) error {
 		o.err = context.Cause(ctx)
 	}
 	if o.err == nil && before != nil {
-		o.err = before()
+		o.err = before(o.carried)
 	}
 	if o.err != nil {
 		j.stop(ErrClosed)

@@ -56,3 +56,6 @@ func (p *packer) add(n int) (place, bool) {
 	p.bytes += n
 	return place{best, off}, true
 }
+
+// mem returns the memory that the batch takes.
+func (p *packer) mem() int { return p.blocks + p.m*p.max }

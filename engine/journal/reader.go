@@ -39,7 +39,9 @@ type reader struct {
 	// The batch read last.
 	header  header
 	records []Record
+	more    []bool      // By record: the next one is of the same group.
 	good    erasure.Set // Shards whose block was there and whole, or that have none.
+	full    bool        // All blocks are there and whole. Set by repair.
 }
 
 // shardWindow is a reader's window of one shard.
@@ -400,6 +402,7 @@ func (r *reader) parse() error {
 		r.records = make([]Record, h.count)
 	}
 	r.records = r.records[:h.count]
+	r.more = append(r.more[:0], make([]bool, h.count)...)
 	found := 0
 	for shard, n := range h.lens[:h.k] {
 		if n == 0 {
@@ -417,10 +420,7 @@ func (r *reader) parse() error {
 			rec := Record{LSN: h.firstLSN + meta.LSN(f.index), Origin: f.origin, Payload: f.bytes, Loc: meta.RecordLoc{
 				Volume: h.volume, Batch: h.off, Shard: uint8(shard), Off: uint32(f.off), Len: uint32(len(f.bytes)),
 			}}
-			if rec.Origin == 0 {
-				rec.Origin = rec.LSN
-			}
-			r.records[f.index] = rec
+			r.records[f.index], r.more[f.index] = rec, f.more
 			found++
 			off = end
 		}

@@ -17,6 +17,7 @@ type Recovery struct {
 	Batches  uint64          // Replayed.
 	Records  uint64          // Replayed.
 	Repaired uint64          // Shard blocks that were missing or wrong and have been written again.
+	Carried  uint64          // Batches carried over because a drive of theirs is missing.
 	Orphans  []meta.VolumeID // Journal volumes that the journal does not need, so nothing does.
 	Took     time.Duration
 }
@@ -24,9 +25,11 @@ type Recovery struct {
 // Recover finds the journal's end, replays what follows from through Apply, and opens a new volume behind it. A zero from replays all
 // records that there are, of every volume still needed; otherwise replay is gapless, or the error is ErrGap.
 //
-// Batches which the journal itself proves to have been durable are applied as they are read. The last ones, which it does not, are first made durable
-// at full width, and applied only when the new volume's first batch records that they count: from then on no combination of
-// drives leads to another end. So a Recover that is interrupted anywhere leaves nothing behind that the next one could contradict.
+// Batches which the journal itself proves to have been durable are applied as they are read. The last ones, which it does not, may
+// be on some of their drives only. They are first made durable on all, or, if a drive is missing, carried over into
+// the new volume's first batch, which then says that the old volume ends before them. Only when that batch is durable are they applied:
+// from then on any m drives may go, and no combination of drives leads to another end. So a Recover that is interrupted
+// anywhere leaves nothing behind that the next one could contradict.
 func Recover(ctx context.Context, opts Options, from meta.Position) (*Journal, Recovery, error) {
 	began := time.Now()
 	opts, err := opts.withDefaults()
@@ -42,7 +45,9 @@ func Recover(ctx context.Context, opts Options, from meta.Position) (*Journal, R
 	if err := p.run(from); err != nil {
 		return nil, p.did, err
 	}
-	j := newJournal(opts, p.end, p.needed(from), s.tail, s.ghosts)
+	j := newJournal(opts, inheritance{
+		end: p.end, listed: p.needed(from), left: s.left, carried: p.carry(), tail: s.tail, ghosts: s.ghosts,
+	})
 	if err := j.opened(ctx, p.applyHeld); err != nil {
 		return nil, p.did, err
 	}
@@ -55,9 +60,17 @@ type replay struct {
 	*survey
 	did      Recovery
 	end      meta.Position
-	held     []Batch // Decoded, and not proven durable by a later batch. No more than were in flight at once.
+	held     []heldBatch
 	freedNow map[meta.VolumeID]bool
 	whole    bool // Everything is replayed, from the oldest volume on.
+}
+
+// heldBatch is a copy of a batch that is not proven durable by a later one. There are no more than were in flight at once.
+type heldBatch struct {
+	Batch
+	before meta.Position // Position in front of it.
+	more   []bool        // By record: the next one is of the same group.
+	full   bool          // On all its drives.
 }
 
 // run replays from a position on and finds p.end.
@@ -189,16 +202,16 @@ func (p *replay) tailVolume(from meta.Position) error {
 
 // ends returns nil if the journal ends before a batch of the tail that does not decode.
 func (p *replay) ends(u *undecodable, e expectation) error {
-	later, err := p.later(p.tail, e.off, e.number-1, p.start.salt, nearLen)
+	high, err := p.proven(p.tail, e.off, e.number-1, p.start.salt)
 	switch {
 	case err != nil:
 		return err
-	case later != nil:
-		return fmt.Errorf("%w: %w, but it was durable when batch %d was written", ErrDamaged, u, later.number)
+	case high >= e.number:
+		return fmt.Errorf("%w: %w, but a later one says that it was durable", ErrDamaged, u)
 	case u.blind():
 		return fmt.Errorf("%w: %w; whether the journal ends there cannot be told", ErrUnavailable, u)
 	}
-	return nil
+	return p.applyProven(high)
 }
 
 // hold keeps a copy of the batch read last.
@@ -208,7 +221,12 @@ func (p *replay) hold(r *reader) {
 		n += len(r.records[i].Payload)
 	}
 	mem := make([]byte, 0, n)
-	b := Batch{r.position(), slices.Clone(r.records)}
+	b := heldBatch{Batch{r.position(), slices.Clone(r.records)}, p.end, slices.Clone(r.more), r.full}
+	if r.header.number == 1 && len(p.listed) > 0 {
+		// All of the tail may be left behind: then the journal goes on where it did.
+		last := p.listed[len(p.listed)-1]
+		b.before = meta.Position{Volume: last.ID, Batch: last.LastBatch, Next: last.End, LSN: last.EndLSN, Chain: r.header.chain}
+	}
 	for i := range b.Records {
 		from := len(mem)
 		mem = append(mem, b.Records[i].Payload...)
@@ -223,7 +241,7 @@ func (p *replay) hold(r *reader) {
 // applyProven applies the batches held up to the one given, which is known to have been durable.
 func (p *replay) applyProven(watermark uint64) error {
 	for len(p.held) > 0 && p.held[0].Position.Batch <= watermark {
-		if err := p.apply(p.held[0]); err != nil {
+		if err := p.apply(p.held[0].Batch); err != nil {
 			return err
 		}
 		p.held = slices.Delete(p.held, 0, 1)
@@ -231,8 +249,47 @@ func (p *replay) applyProven(watermark uint64) error {
 	return nil
 }
 
-// applyHeld applies what is left once its place in the journal is certain.
-func (p *replay) applyHeld() error { return p.applyProven(p.end.Batch) }
+// applyHeld applies what is left once its place in the journal is certain. What was carried over is applied where it is now.
+func (p *replay) applyHeld(carried bool) error {
+	last := p.end.Batch
+	if first := p.firstToCarry(); carried && first < len(p.held) {
+		last = p.held[first].Position.Batch - 1
+		p.did.Carried = uint64(len(p.held) - first)
+	}
+	return p.applyProven(last)
+}
+
+// firstToCarry returns the first of the batches held that is not on all its drives: it and those behind it are carried over.
+func (p *replay) firstToCarry() int {
+	if i := slices.IndexFunc(p.held, func(b heldBatch) bool { return !b.full }); i >= 0 {
+		return i
+	}
+	return len(p.held)
+}
+
+// carry returns what is to be carried over; nil if nothing is. Its records get new LSNs, for the start record comes before them. Whoever knows
+// the old ones is an index that is ahead of where the old volume ends, and of no use any more.
+func (p *replay) carry() *carried {
+	first := p.firstToCarry()
+	if first == len(p.held) {
+		return nil
+	}
+	c := &carried{end: p.held[first].before}
+	for _, b := range p.held[first:] {
+		var group []Entry
+		for i, r := range b.Records {
+			if len(r.Payload) > 0 && meta.Kind(r.Payload[0]) == meta.KindJournalStart {
+				continue // The new volume has its own.
+			}
+			group = append(group, Entry{Head: r.Payload, Origin: r.Origin})
+			if !b.more[i] {
+				c.groups = append(c.groups, group)
+				group = nil
+			}
+		}
+	}
+	return c
+}
 
 func (p *replay) apply(b Batch) error {
 	if err := p.opts.Apply(&b); err != nil {
@@ -249,9 +306,11 @@ func (p *replay) apply(b Batch) error {
 // repair writes the blocks of the batch read last that its reader found missing or wrong, where their drives are there. A drive that does not
 // take them is given up.
 func (p *replay) repair(r *reader) error {
+	r.full = r.loaded == r.all()
 	for i := range (r.loaded & r.header.written() &^ r.good).All() {
 		file := p.fileOf(r, i)
 		if file == nil {
+			r.full = false
 			continue
 		}
 		block, err := r.rebuild(i)
@@ -262,6 +321,7 @@ func (p *replay) repair(r *reader) error {
 			"volume", fmt.Sprintf("%x", r.header.volume), "batch", r.header.number, "shard", i)
 		if err := r.write(file, i, block); err != nil {
 			r.vol.Fail(i, err)
+			r.full = false
 			continue
 		}
 		p.did.Repaired++
@@ -281,7 +341,7 @@ func (p *replay) fileOf(r *reader, shard int) drive.File {
 	return file
 }
 
-// needed returns the volumes that the next journal start record lists.
+// needed returns the volumes older than the tail that the next journal start record lists.
 func (p *replay) needed(from meta.Position) []VolumeInfo {
 	var sealed []VolumeInfo
 	for _, v := range p.listed {
@@ -296,5 +356,5 @@ func (p *replay) needed(from meta.Position) []VolumeInfo {
 		}
 		sealed = append(sealed, v)
 	}
-	return append(sealed, infoOf(p.end))
+	return sealed
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"penstock/ioring"
 	"penstock/meta"
@@ -15,6 +16,10 @@ import (
 // the drives that failed, and its first batch holds nothing but a journal start record, which lists the volumes still needed and
 // where they end. Only when that batch is durable are others written to the volume. So a volume with a second batch has been open for certain,
 // and one without a readable first batch has never held anything but its start.
+
+// maxLeft bounds the list of volumes left behind. Each is the trace of a start that was interrupted while a drive was missing; of
+// so many, the oldest have long been recycled on all drives.
+const maxLeft = 64
 
 // drain stops writing to the open volume. broken says that it lost a drive.
 func (c *committer) drain(broken bool) {
@@ -93,12 +98,11 @@ func (c *committer) requeue(b *batch) {
 // create makes a volume in the background, for space may have to be taken on every drive.
 func (c *committer) create() {
 	c.phase = phaseCreating
-	first := c.first
-	c.first = false
+	bare := c.alive+c.getting == 0 && c.inherit != nil // No memory was taken yet.
 	go func() {
 		var made creation
 		made.vol, made.err = c.j.opts.Volumes.Create(c.j.ctx)
-		if made.err == nil && first {
+		if made.err == nil && bare {
 			made.bufs, made.err = c.reserve(made.vol)
 		}
 		c.created <- made
@@ -144,9 +148,12 @@ func (c *committer) take(made creation) {
 		c.without(made.err)
 		return
 	}
+	c.vol, c.prepared = made.vol, false
+	if c.inherit != nil {
+		c.inheritEnd()
+	}
 	var salt [8]byte
 	rand.Read(salt[:])
-	c.vol, c.prepared = made.vol, false
 	c.next = header{
 		volume: c.vol.ID(), salt: binary.LittleEndian.Uint64(salt[:]),
 		number: 1, off: c.vol.Start(), firstLSN: c.end.LSN + 1, chain: c.end.Chain,
@@ -159,38 +166,111 @@ func (c *committer) without(err error) {
 	c.phase = phaseNone
 	c.j.opts.Logger.Error("no journal volume can be opened", "error", err)
 	c.failQueue(err)
-	c.tell(opening{err: err})
+	if c.inherit != nil {
+		c.inherit = nil
+		c.j.ready <- opening{err: err}
+	}
 }
 
-// tell reports how opening the first volume went, to whoever opens the journal.
-func (c *committer) tell(o opening) {
-	if c.told {
+// inheritEnd decides where the journal that is continued ends: before what is carried over, if that fits into the first batch.
+func (c *committer) inheritEnd() {
+	in := c.inherit
+	c.end, c.carried = in.end, nil
+	if in.carried == nil {
+		c.list()
 		return
 	}
-	c.told = true
-	c.j.ready <- o
+	c.end, c.carried = in.carried.end, in.carried
+	c.list()
+	arena := c.j.opts.Arena
+	ok := c.placeAll(c.openers(), arena.MaxBuf())
+	if n := c.packer.mem(); ok && n > c.j.opts.batchMemLen(c.vol.K(), c.vol.M()) {
+		if buf := arena.TryGet(n); buf != nil {
+			c.alive++
+			c.free = append(c.free, newBatch(buf, c.isOver))
+		} else {
+			ok = false
+		}
+	}
+	if !ok {
+		// Then they count where they are, and the drives that are missing are missed there until they are healed.
+		c.j.opts.Logger.Warn("the last batches of the journal stay without some of their shards", "volume", fmt.Sprintf("%x", in.end.Volume))
+		c.end, c.carried = in.end, nil
+		c.list()
+	}
+}
+
+// list sets what the volume that is to be opened lists, while it is the first.
+func (c *committer) list() {
+	in := c.inherit
+	sealed, left := slices.Clone(in.listed), slices.Clone(in.left)
+	if c.end.Volume != 0 && (len(sealed) == 0 || sealed[len(sealed)-1].ID != c.end.Volume) {
+		sealed = append(sealed, infoOf(c.end))
+	}
+	if in.tail != nil && c.end.Volume != in.tail.ID() {
+		left = append(left, in.tail.ID())
+	}
+	c.j.mu.Lock()
+	defer c.j.mu.Unlock()
+	c.j.sealed, c.j.left = sealed, left[max(0, len(left)-maxLeft):]
+}
+
+// openers returns the groups of the volume's first batch: its start record and what is carried over.
+func (c *committer) openers() []*Ticket {
+	var start meta.JournalStart
+	c.j.mu.Lock()
+	for _, v := range c.j.sealed {
+		start.Volumes = append(start.Volumes, meta.JournalVolume{ID: v.ID, LastBatch: v.LastBatch, End: v.End, EndLSN: v.EndLSN})
+	}
+	for _, id := range c.j.left {
+		start.Volumes = append(start.Volumes, meta.JournalVolume{ID: id})
+	}
+	c.j.mu.Unlock()
+	groups := [][]Entry{{{Head: start.AppendTo(nil)}}}
+	if c.carried != nil {
+		groups = append(groups, c.carried.groups...)
+	}
+	list := make([]*Ticket, len(groups))
+	for i, group := range groups {
+		list[i] = c.j.newTicket()
+		list[i].entries = append(list[i].entries, group...)
+	}
+	return list
+}
+
+// placeAll finds places for the groups of the volume's first batch. What is carried over may make it longer than others.
+func (c *committer) placeAll(groups []*Ticket, memLen int) bool {
+	longest := int64(blockLen(c.j.opts.MaxShardLen))
+	if c.carried != nil {
+		longest = min(c.vol.Capacity()-c.vol.Start(), int64(blockLen(MaxShardLenLimit)))
+	}
+	c.packer.reset(c.vol.K(), c.vol.M(), 1, int(longest), memLen)
+	for _, t := range groups {
+		if !c.place(t) {
+			return false
+		}
+	}
+	return true
 }
 
 // begin writes the batch that opens the volume.
 func (c *committer) begin() {
-	b := c.free[len(c.free)-1]
-	c.j.mu.Lock()
-	var start meta.JournalStart
-	for _, v := range c.j.sealed {
-		start.Volumes = append(start.Volumes, meta.JournalVolume{ID: v.ID, LastBatch: v.LastBatch, End: v.End, EndLSN: v.EndLSN})
+	i := 0
+	for at, b := range c.free {
+		if len(b.mem) > len(c.free[i].mem) {
+			i = at
+		}
 	}
-	c.j.mu.Unlock()
-	t := c.j.newTicket()
-	t.entries = append(t.entries, Entry{Head: start.AppendTo(nil)})
-	c.packer.reset(c.vol.K(), c.vol.M(), int(c.next.number), blockLen(c.j.opts.MaxShardLen), len(b.mem))
-	if !c.place(t) {
-		c.j.stop(fmt.Errorf("%w: a list of %d journal volumes does not fit into a batch", ErrUnavailable, len(start.Volumes)))
+	b := c.free[i]
+	groups := c.openers()
+	if !c.placeAll(groups, len(b.mem)) {
+		c.j.stop(fmt.Errorf("%w: what opens a journal volume does not fit into a batch", ErrUnavailable))
 		c.phase = phaseNone
 		return
 	}
-	c.free = c.free[:len(c.free)-1]
+	c.free = slices.Delete(c.free, i, i+1)
 	b.start = true
-	b.tickets = append(b.tickets, t)
+	b.tickets = append(b.tickets, groups...)
 	c.lay(b)
 	c.submit(b)
 }
@@ -201,21 +281,31 @@ func (c *committer) serve(start *Ticket) {
 	c.phase = phaseServing
 	c.attempts = 0
 	j.stats.volumes.Add(1)
-	trim, end, ghosts := c.trim, VolumeInfo{}, c.ghosts
+	trim, ghosts := c.trim, c.ghosts
 	c.trim, c.ghosts = nil, nil
+	if c.inherit != nil {
+		j.mu.Lock()
+		if trim != nil && slices.Contains(j.left, trim.ID()) {
+			ghosts = append(ghosts, trim.ID()) // All that it held was carried over.
+		}
+		j.mu.Unlock()
+		c.inherit = nil
+		j.ready <- opening{start: start, carried: c.carried != nil}
+		c.carried = nil
+	}
+	var end int64
 	if trim != nil {
 		j.mu.Lock()
 		for _, v := range j.sealed {
 			if v.ID == trim.ID() {
-				end = v
+				end = v.End
 			}
 		}
 		j.mu.Unlock()
 	}
-	c.tell(opening{start: start})
 	c.cleaning.Go(func() {
-		if trim != nil && end.ID != 0 {
-			if err := trim.Trim(end.End); err != nil {
+		if end != 0 {
+			if err := trim.Trim(end); err != nil {
 				j.opts.Logger.Warn("a sealed journal volume keeps its unused space", "volume", fmt.Sprintf("%x", trim.ID()), "error", err)
 			}
 		}

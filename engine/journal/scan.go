@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"penstock/meta"
 )
 
 // Scan calls fn with every batch of a journal volume, from its first up to the last that info counts, and verifies all of them. The batch
@@ -35,23 +33,4 @@ func (j *Journal) Scan(ctx context.Context, info VolumeInfo, fn func(*Batch) err
 		e = r.following()
 	}
 	return nil
-}
-
-// Survey returns the volumes that make up the journal, oldest first, as the newest one lists them, without changing anything. Where that
-// one ends, and which of the others have been freed since it was opened, only Recover finds out.
-func Survey(ctx context.Context, opts Options) ([]VolumeInfo, error) {
-	if opts.Apply == nil {
-		opts.Apply = func(*Batch) error { return nil }
-	}
-	opts, err := opts.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	s, err := look(ctx, &opts)
-	if err != nil {
-		return nil, err
-	}
-	tail := infoOf(meta.Position{Volume: s.tail.ID(), Batch: 1, Next: s.start.end(), LSN: s.start.lastLSN()})
-	tail.Open = true
-	return append(s.listed, tail), nil
 }

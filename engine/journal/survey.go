@@ -18,6 +18,7 @@ type survey struct {
 	tail    Volume // The newest volume that was ever open.
 	start   header // Of its first batch.
 	listed  []VolumeInfo
+	left    []meta.VolumeID // Listed as left behind: see carried.
 	ghosts  []meta.VolumeID // Newer volumes that were never open.
 	orphans []meta.VolumeID // Older ones that the tail does not list: freed, or never open.
 
@@ -25,7 +26,7 @@ type survey struct {
 }
 
 // nearLen is how far behind a batch that does not decode all shards are searched for later batches. It is more than the batches in
-// flight together take; what comes after it must have been written when the batch in question was long durable, and is
+// flight together take; what comes after it was written when the batch in question was long durable, and is
 // on every parity shard if it was acknowledged.
 const nearLen = 16 << 20
 
@@ -54,6 +55,10 @@ func look(ctx context.Context, opts *Options) (*survey, error) {
 		}
 		s.tail, s.start = v, start
 		for _, l := range list {
+			if l.LastBatch == 0 {
+				s.left = append(s.left, l.ID)
+				continue
+			}
 			s.listed = append(s.listed, VolumeInfo{ID: l.ID, LastBatch: l.LastBatch, End: l.End, EndLSN: l.EndLSN})
 		}
 		if err := s.checkList(); err != nil {
@@ -64,7 +69,7 @@ func look(ctx context.Context, opts *Options) (*survey, error) {
 	return nil, ErrNoJournal
 }
 
-// open reads a volume's first batch, which holds a journal start record and nothing else.
+// open reads a volume's first batch, whose first record is a journal start.
 func (s *survey) open(v Volume) (header, []meta.JournalVolume, error) {
 	r := newReader(s.ctx, s.opts, v, firstShards(v.K()+v.M()), probeWindow)
 	defer r.close()
@@ -76,20 +81,20 @@ func (s *survey) open(v Volume) (header, []meta.JournalVolume, error) {
 		return header{}, nil, fmt.Errorf("first record of journal volume %x: %w", v.ID(), err)
 	}
 	start, ok := rec.(*meta.JournalStart)
-	if !ok || len(r.records) != 1 {
-		return header{}, nil, fmt.Errorf("%w: volume %x begins with %d records, a %v first", ErrDamaged, v.ID(), len(r.records), rec.Kind())
+	if !ok {
+		return header{}, nil, fmt.Errorf("%w: volume %x begins with a %v record", ErrDamaged, v.ID(), rec.Kind())
 	}
 	return r.header, start.Volumes, nil
 }
 
 // neverOpen returns nil if a volume whose first batch does not decode has never been open.
 func (s *survey) neverOpen(v Volume, u *undecodable) error {
-	later, err := s.later(v, v.Start(), 0, 0, nearLen)
+	high, err := s.proven(v, v.Start(), 0, 0)
 	switch {
 	case err != nil:
 		return err
-	case later != nil:
-		return fmt.Errorf("%w: %w, but it was durable when batch %d was written", ErrDamaged, u, later.number)
+	case high > 0:
+		return fmt.Errorf("%w: %w, but later ones say that it was durable", ErrDamaged, u)
 	case u.blind():
 		return fmt.Errorf("%w: %w; whether the volume holds anything cannot be told", ErrUnavailable, u)
 	}
@@ -100,7 +105,7 @@ func (s *survey) neverOpen(v Volume, u *undecodable) error {
 func (s *survey) checkList() error {
 	var last VolumeInfo
 	for _, v := range s.listed {
-		if v.ID <= last.ID || v.EndLSN <= last.EndLSN || v.ID >= s.tail.ID() || v.EndLSN >= s.start.firstLSN || v.LastBatch == 0 {
+		if v.ID <= last.ID || v.EndLSN <= last.EndLSN || v.ID >= s.tail.ID() || v.EndLSN >= s.start.firstLSN {
 			return fmt.Errorf("%w: volume %x lists volume %x out of order", ErrDamaged, s.tail.ID(), v.ID)
 		}
 		last = v
@@ -119,6 +124,9 @@ func (s *survey) checkOthers(older []Volume) error {
 			continue
 		}
 		s.orphans = append(s.orphans, v.ID())
+		if slices.Contains(s.left, v.ID()) {
+			continue
+		}
 		start, _, err := s.open(v)
 		if _, ok := errors.AsType[*undecodable](err); ok {
 			continue // Freed in part, or never open.
@@ -133,11 +141,11 @@ func (s *survey) checkOthers(older []Volume) error {
 		if rival == 0 {
 			continue
 		}
-		later, err := s.later(v, v.Start(), 0, start.salt, nearLen)
+		high, err := s.proven(v, v.Start(), 0, start.salt)
 		if err != nil {
 			return err
 		}
-		if later != nil {
+		if high > 0 {
 			return fmt.Errorf("%w: volumes %x and %x both hold LSN %d", ErrSplit, v.ID(), rival, start.firstLSN)
 		}
 		// It holds nothing but its start: it was made, and something failed before it was open.
@@ -165,38 +173,37 @@ func (s *survey) rival(lsn meta.LSN) (meta.VolumeID, error) {
 	return v.ID(), nil
 }
 
-// later looks from off on for a header of the volume that proves batch number+1 to have been durable: one of a later batch whose
-// watermark covers it. All shards are searched as far as near, the rest on one parity shard if there is one.
-func (s *survey) later(v Volume, off int64, number, salt uint64, near int64) (*header, error) {
-	all := firstShards(v.K() + v.M())
-	found, err := s.search(v, all, off, min(off+near, v.Capacity()), number, salt)
-	if found != nil || err != nil {
-		return found, err
+// proven looks from off on for headers of batches after the one given, and returns the highest watermark in them: that batch was durable
+// when another one, whether that itself ever was or not, was written. 0 means that nothing is proven.
+//
+// All shards are searched as far as nearLen. If that shows nothing beyond the batch, the rest of one parity shard is searched too.
+func (s *survey) proven(v Volume, off int64, batch, salt uint64) (uint64, error) {
+	near := min(off+nearLen, v.Capacity())
+	high, err := s.search(v, firstShards(v.K()+v.M()), off, near, batch, salt)
+	if high > batch || err != nil || batch == 0 {
+		// A volume that was never open is the usual case of one without a first batch, and is not read to its end at every start.
+		return high, err
 	}
-	rest := all
+	rest := firstShards(v.K() + v.M())
 	for i := v.K(); i < v.K()+v.M(); i++ {
 		if v.Shard(i) != nil {
 			rest = erasure.SetOf(i)
 			break
 		}
 	}
-	if off+near >= v.Capacity() || number == 0 {
-		// A volume that was never open is the usual case of one without a first batch, and is not read to its end at every start.
-		return nil, nil
-	}
-	return s.search(v, rest, off+near, v.Capacity(), number, salt)
+	far, err := s.search(v, rest, near, v.Capacity(), batch, salt)
+	return max(high, far), err
 }
 
-// search is one stretch of later.
-func (s *survey) search(v Volume, shards erasure.Set, from, to int64, number, salt uint64) (*header, error) {
+// search is one stretch of proven. It ends early when batch+1 is proven.
+func (s *survey) search(v Volume, shards erasure.Set, from, to int64, batch, salt uint64) (high uint64, err error) {
 	r := newReader(s.ctx, s.opts, v, shards, streamWindow)
 	defer r.close()
-	var h header
-	for from < to {
+	for from < to && high <= batch {
 		n := int(min(int64(r.window), to-from))
 		r.loaded = 0
 		if err := r.cover(from, n); err != nil {
-			return nil, err
+			return 0, err
 		}
 		for i := range shards.All() {
 			for off := from; off < from+int64(n); off += blockAlign {
@@ -204,15 +211,16 @@ func (s *survey) search(v Volume, shards erasure.Set, from, to int64, number, sa
 				if b == nil {
 					break
 				}
-				if at, _, err := parseHeader(b, &h); err == nil && at == i && h.off == off && h.volume == v.ID() &&
-					(salt == 0 || h.salt == salt) && h.number > number && h.watermark > number {
-					return &h, nil
+				var h header
+				at, _, err := parseHeader(b, &h)
+				if err == nil && at == i && h.off == off && h.volume == v.ID() && (salt == 0 || h.salt == salt) && h.number > batch {
+					high = max(high, h.watermark)
 				}
 			}
 		}
 		from += int64(n)
 	}
-	return nil, nil
+	return high, nil
 }
 
 // freed returns the volumes that records in the tail name as freed.

@@ -12,7 +12,7 @@ import (
 // behind what describes them.
 type Entry struct {
 	Head, Body []byte
-	Origin     meta.LSN // Of a record that is written again elsewhere; 0 = the LSN it gets.
+	Origin     meta.LSN // Of a record that is relocated: the LSN it was first written at. 0 for all others.
 }
 
 func (e *Entry) len() int { return len(e.Head) + len(e.Body) }
