@@ -26,8 +26,8 @@ func scale(short, longForm int) int {
 	return short
 }
 
-// binary is built once for all tests: even a build with nothing to do takes seconds on a busy machine.
-var binary = sync.OnceValues(func() (string, error) { return harness.Build(context.Background()) })
+// built is the binary, built once for all tests: even a build with nothing to do takes seconds on a busy machine.
+var built = sync.OnceValues(func() (string, error) { return harness.Build(context.Background()) })
 
 // A node is a running binary with a client for it.
 type node struct {
@@ -52,7 +52,7 @@ type setup struct {
 // start starts a node, and stops it when the test ends. The stop must be orderly, and nothing may have panicked.
 func start(t testing.TB, s setup) *node {
 	t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
