@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"io"
 	"strings"
@@ -183,7 +184,7 @@ func (r *request) uploadPartCopy() error {
 		return err
 	}
 	alg, _ := uploadChecksum(upload.Attrs)
-	p := &partCopy{conds: readConditions(&r.head, "x-amz-copy-source-"), len: -1, alg: alg, md5: md5.New(), sum: alg.newHash()}
+	p := &partCopy{conds: readConditions(&r.head, "x-amz-copy-source-"), len: -1, alg: alg, sum: alg.newHash()}
 	if header, ok := r.head.lookup("x-amz-copy-source-range"); ok {
 		if p.off, p.len, err = parseCopyRange(header); err != nil {
 			return err
@@ -206,17 +207,18 @@ func (r *request) uploadPartCopy() error {
 	})
 }
 
-// partCopy is what an UploadPartCopy request asks for.
+// partCopy is what an UploadPartCopy request asks for. The bytes are not read, unless the upload wants a checksum of
+// them: a part by reference costs one record. So the part's ETag is the source's, which is the MD5 where the source was put whole
+// and is copied whole, and otherwise a tag that names source and range; Amazon promises no more of it than that it is a tag.
 type partCopy struct {
 	conds    conditions
 	off, len int64 // len -1 is to the end.
 	alg      algorithm
-	md5      hash.Hash
 	sum      hash.Hash // Of alg; nil when there is none or it is the engine's.
+	etag     string    // Of the part, once the source is known.
 }
 
 func (p *partCopy) source(src *engine.ObjectInfo) error {
-	p.md5.Reset()
 	if p.sum != nil {
 		p.sum.Reset()
 	}
@@ -233,21 +235,38 @@ func (p *partCopy) source(src *engine.ObjectInfo) error {
 	if n > engine.MaxPutLen {
 		return errInvalidRequest.message("The specified copy source is larger than the maximum allowable size for a copy source: " + itoa64(engine.MaxPutLen))
 	}
+	p.etag = partETag(src, p.off, n)
 	return nil
 }
 
-func (p *partCopy) hash() io.Writer {
-	if p.sum == nil {
-		return p.md5
+// partETag names n bytes of an object from off on.
+func partETag(src *engine.ObjectInfo, off, n int64) string {
+	if off == 0 && n >= src.Size && len(src.ETag) == 2*md5.Size {
+		return src.ETag
 	}
-	return io.MultiWriter(p.md5, p.sum)
+	tag := md5.New()
+	fmt.Fprintf(tag, "%s %d %d %d", src.ETag, src.Modified.UnixNano(), off, n)
+	return hex.EncodeToString(tag.Sum(nil))
+}
+
+// hash returns where the bytes must go for the upload's checksum, or nil if it needs none of them.
+func (p *partCopy) hash() io.Writer {
+	switch {
+	case p.sum != nil:
+		return p.sum
+	case p.alg == algCRC64NVME:
+		return io.Discard // The engine computes it of what it reads.
+	}
+	return nil
 }
 
 func (p *partCopy) finish(sums engine.Sums) (engine.Final, error) {
-	final := engine.Final{ETag: hex.EncodeToString(p.md5.Sum(nil))}
+	final := engine.Final{ETag: p.etag}
 	if p.sum != nil {
 		final.Attrs = append(final.Attrs, engine.Attr{Name: p.alg.attr(), Value: base64.StdEncoding.EncodeToString(p.sum.Sum(nil))})
 	}
-	final.Attrs = append(final.Attrs, engine.Attr{Name: algCRC64NVME.attr(), Value: encodeCRC64(sums.CRC64NVME)})
+	if sums.HasCRC {
+		final.Attrs = append(final.Attrs, engine.Attr{Name: algCRC64NVME.attr(), Value: encodeCRC64(sums.CRC64NVME)})
+	}
 	return final, nil
 }
