@@ -29,8 +29,12 @@ const (
 
 func appendObject(dst []byte, o *Object) []byte {
 	// What cannot be parsed must never reach the journal: it would be there for ever, and stop every replay.
-	must(len(o.Key) > 0 && len(o.Key) <= MaxKeyLen, "object key of %d bytes", len(o.Key))
-	must(refsLen(o.Blobs) == o.Size, "blobs of object %q add up to %d, not %d", o.Key, refsLen(o.Blobs), o.Size)
+	if n := len(o.Key); n == 0 || n > MaxKeyLen {
+		bug("object key of %d bytes", len(o.Key))
+	}
+	if refsLen(o.Blobs) != o.Size {
+		bug("blobs of object %q add up to %d, not %d", o.Key, refsLen(o.Blobs), o.Size)
+	}
 	var partsLen int64
 	dst = binary.AppendUvarint(dst, uint64(o.Version))
 	dst = appendTime(dst, o.Modified)
@@ -41,26 +45,28 @@ func appendObject(dst []byte, o *Object) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(o.Parts)))
 	for i := range o.Parts {
 		p := &o.Parts[i]
-		must(p.Number >= 1 && p.Number <= MaxParts && (i == 0 || p.Number > o.Parts[i-1].Number), "part %d of object %q", p.Number, o.Key)
+		if p.Number < 1 || p.Number > MaxParts || i > 0 && p.Number <= o.Parts[i-1].Number {
+			bug("part %d of object %q", p.Number, o.Key)
+		}
 		partsLen += p.Size
 		dst = binary.AppendUvarint(dst, uint64(p.Number))
 		dst = binary.AppendUvarint(dst, uint64(p.Size))
 		dst = appendAttrs(dst, p.Attrs)
 	}
-	must(len(o.Parts) == 0 || partsLen == o.Size, "parts of object %q add up to %d, not %d", o.Key, partsLen, o.Size)
+	if len(o.Parts) > 0 && partsLen != o.Size {
+		bug("parts of object %q add up to %d, not %d", o.Key, partsLen, o.Size)
+	}
 	return dst
 }
 
-// must panics: only a bug of the caller makes a record that breaks the rules of its format.
-func must(ok bool, format string, args ...any) {
-	if !ok {
-		panic("meta: " + fmt.Sprintf(format, args...))
-	}
-}
+// bug panics: only a bug of the caller makes a record that breaks the rules of its format.
+func bug(format string, args ...any) { panic("meta: " + fmt.Sprintf(format, args...)) }
 
 func refsLen(refs []BlobRef) (n int64) {
 	for _, ref := range refs {
-		must(ref.Off >= 0 && ref.Len > 0 && ref.Off <= math.MaxInt64-ref.Len, "reference %+v", ref)
+		if ref.Off < 0 || ref.Len <= 0 || ref.Off > math.MaxInt64-ref.Len {
+			bug("reference %+v", ref)
+		}
 		n += ref.Len
 	}
 	return n
@@ -340,8 +346,12 @@ func (r *reader) blob(b *Blob) {
 //	uvarint number | time modified | uvarint size | str etag | attrs | refs
 
 func appendUploadPart(dst []byte, p *UploadPart) []byte {
-	must(p.Number >= 1 && p.Number <= MaxParts, "part %d", p.Number)
-	must(refsLen(p.Blobs) == p.Size, "blobs of part %d add up to %d, not %d", p.Number, refsLen(p.Blobs), p.Size)
+	if p.Number < 1 || p.Number > MaxParts {
+		bug("part %d", p.Number)
+	}
+	if refsLen(p.Blobs) != p.Size {
+		bug("blobs of part %d add up to %d, not %d", p.Number, refsLen(p.Blobs), p.Size)
+	}
 	dst = binary.AppendUvarint(dst, uint64(p.Number))
 	dst = appendTime(dst, p.Modified)
 	dst = binary.AppendUvarint(dst, uint64(p.Size))
@@ -389,7 +399,9 @@ func (r *reader) uploadPart(p *UploadPart) {
 //	uvarint id | str name | time created | attrs
 
 func appendBucket(dst []byte, b *Bucket) []byte {
-	must(len(b.Name) > 0 && len(b.Name) <= MaxNameLen, "bucket name of %d bytes", len(b.Name))
+	if n := len(b.Name); n == 0 || n > MaxNameLen {
+		bug("bucket name of %d bytes", len(b.Name))
+	}
 	dst = binary.AppendUvarint(dst, uint64(b.ID))
 	dst = appendStr(dst, b.Name)
 	dst = appendTime(dst, b.Created)
@@ -405,7 +417,9 @@ func (r *reader) bucket() Bucket {
 //	16 bytes id | uvarint bucket | str key | time initiated | attrs
 
 func appendUpload(dst []byte, u *Upload) []byte {
-	must(len(u.Key) > 0 && len(u.Key) <= MaxKeyLen, "upload key of %d bytes", len(u.Key))
+	if n := len(u.Key); n == 0 || n > MaxKeyLen {
+		bug("upload key of %d bytes", len(u.Key))
+	}
 	dst = append(dst, u.ID[:]...)
 	dst = binary.AppendUvarint(dst, uint64(u.Bucket))
 	dst = appendStr(dst, u.Key)

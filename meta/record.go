@@ -218,7 +218,9 @@ func (r *PutObject) AppendHeader(dst []byte, inlineLen int) []byte {
 
 func (r *DeleteObject) AppendTo(dst []byte) []byte {
 	dst = begin(dst, KindDeleteObject)
-	must(len(r.Key) > 0 && len(r.Key) <= MaxKeyLen, "object key of %d bytes", len(r.Key))
+	if n := len(r.Key); n == 0 || n > MaxKeyLen {
+		bug("object key of %d bytes", len(r.Key))
+	}
 	dst = binary.AppendUvarint(dst, uint64(r.Bucket))
 	dst = appendStr(dst, r.Key)
 	return binary.AppendUvarint(dst, uint64(r.Version))
@@ -260,7 +262,9 @@ func (r *CompleteUpload) AppendTo(dst []byte) []byte {
 func (r *DropBlobs) AppendTo(dst []byte) []byte { return appendIDs(begin(dst, KindDropBlobs), r.IDs) }
 
 func (r *Config) AppendTo(dst []byte) []byte {
-	must(len(r.Name) > 0 && len(r.Name) <= MaxNameLen, "config name of %d bytes", len(r.Name))
+	if n := len(r.Name); n == 0 || n > MaxNameLen {
+		bug("config name of %d bytes", len(r.Name))
+	}
 	return appendStr(appendStr(begin(dst, KindConfig), r.Name), r.Value)
 }
 
@@ -277,10 +281,14 @@ func appendBlobs(dst []byte, blobs []Blob) []byte {
 	for i := range blobs {
 		var sum int64
 		for _, e := range blobs[i].Extents {
-			must(!e.Inline && e.Len > 0 && e.Off >= 0, "extent %+v of blob %#x", e, uint64(blobs[i].ID))
+			if e.Inline || e.Len <= 0 || e.Off < 0 {
+				bug("extent %+v of blob %#x", e, uint64(blobs[i].ID))
+			}
 			sum += e.Len
 		}
-		must(sum > 0 && sum == blobs[i].Size, "extents of blob %#x add up to %d, not %d", uint64(blobs[i].ID), sum, blobs[i].Size)
+		if sum == 0 || sum != blobs[i].Size {
+			bug("extents of blob %#x add up to %d, not %d", uint64(blobs[i].ID), sum, blobs[i].Size)
+		}
 		dst = binary.AppendUvarint(dst, uint64(blobs[i].ID))
 		dst = appendBlob(dst, blobs[i].Size, blobs[i].Extents)
 	}
@@ -291,7 +299,9 @@ func appendInline(dst []byte, in *Inline, inlineLen int) []byte {
 	if in == nil {
 		return append(dst, 0)
 	}
-	must(inlineLen > 0, "inline blob %#x is empty", uint64(in.ID))
+	if inlineLen <= 0 {
+		bug("inline blob %#x is empty", uint64(in.ID))
+	}
 	dst = append(dst, 1)
 	dst = binary.AppendUvarint(dst, uint64(in.ID))
 	dst = binary.LittleEndian.AppendUint64(dst, in.Sum)
