@@ -29,7 +29,7 @@ func (r *request) fail(err error) {
 	switch {
 	case e.status == 503:
 		resp.Header.Set("Retry-After", "1")
-	case e.status == 405 && r.level != levelService:
+	case e.status == 405:
 		resp.Header.Set("Allow", allowedMethods(r))
 	}
 	for i := range e.details {

@@ -254,16 +254,24 @@ func (op *operation) checkParams(r *request) error {
 	return nil
 }
 
-// allowedMethods lists the methods that a resource of the request's level and selector has, for the Allow header.
+// allowedMethods lists the methods that the request's resource has, for the Allow header: those of its sub-resource, or of the
+// resource itself where there is no such sub-resource.
 func allowedMethods(r *request) string {
 	selector, _ := r.selector()
-	var methods []string
+	methods := methodsOf(r.level, selector)
+	if len(methods) == 0 {
+		methods = methodsOf(r.level, "")
+	}
+	return strings.Join(methods, ", ")
+}
+
+func methodsOf(l level, selector string) (methods []string) {
 	for i := range operations {
 		op := &operations[i]
 		name, _, _ := strings.Cut(op.selector, "=")
-		if op.level == r.level && name == selector && !slices.Contains(methods, op.method) {
+		if op.level == l && name == selector && !slices.Contains(methods, op.method) {
 			methods = append(methods, op.method)
 		}
 	}
-	return strings.Join(methods, ", ")
+	return methods
 }
