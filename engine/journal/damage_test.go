@@ -45,6 +45,7 @@ type filled struct {
 	domain  *drive.Domain
 	info    journal.VolumeInfo
 	records []entry
+	chains  []uint64 // In front of each user record.
 }
 
 func fill(t testing.TB, n, parity, count, size int) *filled {
@@ -54,6 +55,7 @@ func fill(t testing.TB, n, parity, count, size int) *filled {
 	j := f.format()
 	rng := rand.New(rand.NewPCG(3, 4))
 	for i := range count {
+		f.chains = append(f.chains, j.Position().Chain)
 		mustAppend(t, j, record(rng, i, 0, 1, size))
 	}
 	vols := j.Volumes()
@@ -246,17 +248,24 @@ func TestMissingDrives(t *testing.T) {
 			f.stop(j)
 		}
 	}
+	f.drives = all
+	j, _ := f.mustRecover(meta.Position{})
+	if n := len(f.log.users()); n != 20+15 {
+		t.Errorf("%d records", n)
+	}
+	wide := record(rng, 1001, 0, 1, 5000)
+	mustAppend(t, j, wide, wide, wide, wide) // One on each data shard, so any four drives are needed.
+	f.stop(j)
 	f.drives = all[:3]
-	_, _, err := f.recover(meta.Position{})
-	if !errors.Is(err, journal.ErrUnavailable) {
+	if _, _, err := f.recover(meta.Position{}); !errors.Is(err, journal.ErrUnavailable) {
 		t.Errorf("with half of the drives missing: %v", err)
 	}
 	if err := f.set.Close(); err != nil {
 		t.Fatal(err)
 	}
 	f.drives = all
-	j, _ := f.mustRecover(meta.Position{})
-	if n := len(f.log.users()); n != 20+15 {
+	j, _ = f.mustRecover(meta.Position{})
+	if n := len(f.log.users()); n != 20+15+4 {
 		t.Errorf("%d records", n)
 	}
 	f.stop(j)

@@ -119,6 +119,36 @@ func TestWriteFaults(t *testing.T) {
 	}
 }
 
+// TestOrderAcrossFailures appends without waiting while writes fail: groups keep the order in which they were queued.
+func TestOrderAcrossFailures(t *testing.T) {
+	rng := newRNG(t)
+	for nth := 1; nth < 40; nth += 2 {
+		r, plan := faultyRig(t, 6, 2, 512<<10)
+		j := r.format()
+		plan.Add(drive.Rule{On: drive.OnWrite, Nth: nth, Do: drive.Fail})
+		var want []string
+		var tickets []*journal.Ticket
+		for i := range 100 {
+			rec := record(rng, i, 0, 1, 10+rng.IntN(9000))
+			want = append(want, string(rec))
+			ticket, err := j.AppendAsync(context.Background(), journal.Entry{Head: rec[:3], Body: rec[3:]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tickets = append(tickets, ticket)
+		}
+		for _, ticket := range tickets {
+			if _, err := ticket.Wait(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(payloads(r.log.records), want) {
+			t.Fatalf("n = %d: applied in another order than appended", nth)
+		}
+		r.stop(j)
+	}
+}
+
 // privateArena is an arena for tests that run on a clock of their own.
 func privateArena(t testing.TB) *ioring.Arena {
 	a, err := ioring.NewArena(ioring.ArenaOptions{Size: 64 << 20, NoPrefault: true})

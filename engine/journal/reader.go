@@ -260,32 +260,50 @@ func (r *reader) block(shard int, off int64, n int) []byte {
 	return mem[from : from+n : from+n]
 }
 
+// discontinuity says that the batch which was looked for is there and does not continue those before it.
+type discontinuity struct {
+	volume meta.VolumeID
+	number uint64
+	lsn    meta.LSN // Its first LSN.
+	want   meta.LSN
+}
+
+func (d *discontinuity) Error() string {
+	return fmt.Sprintf("batch %d of journal volume %x, which begins at LSN %d, does not continue what ends before LSN %d", d.number, d.volume, d.lsn, d.want)
+}
+
 // findHeader looks for the header of the batch that e describes in all shards loaded.
-func (r *reader) findHeader(e expectation) (h header, ok bool, err error) {
+func (r *reader) findHeader(e expectation) (found header, ok bool, err error) {
+	var other *discontinuity
 	for i := range r.loaded.All() {
 		b := r.block(i, e.off, headerLen)
 		if b == nil {
 			continue
 		}
+		var h header
 		shard, _, err := parseHeader(b, &h)
-		if errors.Is(err, ErrVersion) {
+		switch {
+		case errors.Is(err, ErrVersion):
 			return h, false, fmt.Errorf("journal volume %x at %d: %w", r.vol.ID(), e.off, err)
-		}
-		if err == nil && shard == i && r.matches(&h, e) {
+		case err != nil || shard != i || !r.isBatch(&h, e):
+			continue
+		case e.any || e.anyLSN || h.chain == e.chain && h.firstLSN == e.lsn:
 			return h, true, nil
 		}
+		other = &discontinuity{h.volume, h.number, h.firstLSN, e.lsn}
 	}
-	return header{}, false, nil
+	if other != nil {
+		return found, false, other
+	}
+	return found, false, nil
 }
 
-// matches reports whether h is the batch that e describes. The chain and the LSN follow from what was committed before, so a
-// header that differs only in them is damage or a fork, and decides nothing here.
-func (r *reader) matches(h *header, e expectation) bool {
+// isBatch reports whether h is a header of the batch that e describes.
+func (r *reader) isBatch(h *header, e expectation) bool {
 	if h.volume != r.vol.ID() || h.k != r.vol.K() || h.m != r.vol.M() || h.off != e.off {
 		return false
 	}
-	return e.any || h.number == e.number && (e.salt == 0 || h.salt == e.salt) &&
-		(e.anyLSN || h.chain == e.chain && h.firstLSN == e.lsn)
+	return e.any || h.number == e.number && (e.salt == 0 || h.salt == e.salt)
 }
 
 // decode decodes the batch from the shards loaded.

@@ -62,7 +62,8 @@ type replay struct {
 	end      meta.Position
 	held     []heldBatch
 	freedNow map[meta.VolumeID]bool
-	whole    bool // Everything is replayed, from the oldest volume on.
+	whole    bool   // Everything is replayed, from the oldest volume on.
+	read     uint64 // Batches read.
 }
 
 // heldBatch is a copy of a batch that is not proven durable by a later one. There are no more than were in flight at once.
@@ -141,6 +142,7 @@ func (p *replay) readSealed(info VolumeInfo, from meta.Position) error {
 		if err := r.next(e); err != nil {
 			return p.lost(err, info)
 		}
+		p.read++
 		if err := p.repair(r); err != nil {
 			return err
 		}
@@ -160,14 +162,23 @@ func (p *replay) lost(err error, info VolumeInfo) error {
 	u, ok := errors.AsType[*undecodable](err)
 	switch {
 	case !ok:
-		return err
-	case u.number == 1 && u.needed == 0 && !u.blind() && !p.whole:
-		// A volume between the index and this one may have been freed; then its first batch continues that one.
-		return fmt.Errorf("%w: volume %x does not begin where LSN %d ended: %w", ErrGap, info.ID, p.end.LSN, err)
+		return p.gap(err)
 	case u.blind():
 		return fmt.Errorf("%w: %w, and the journal goes on to batch %d", ErrUnavailable, err, info.LastBatch)
 	}
 	return fmt.Errorf("%w: %w, and the journal goes on to batch %d", ErrDamaged, err, info.LastBatch)
+}
+
+// gap turns a discontinuity into an error of this package. The first batch that is read shows whether the index is of this journal, and whether
+// volumes in between have been freed; after it, there is no innocent reason.
+func (p *replay) gap(err error) error {
+	if _, ok := errors.AsType[*discontinuity](err); !ok {
+		return err
+	}
+	if p.read == 0 {
+		return fmt.Errorf("%w: %w", ErrGap, err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // tailVolume replays the volume that was open last and finds its end.
@@ -186,8 +197,9 @@ func (p *replay) tailVolume(from meta.Position) error {
 			return p.ends(u, e)
 		}
 		if err != nil {
-			return err
+			return p.gap(err)
 		}
+		p.read++
 		if err := p.repair(r); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"penstock/engine/drive"
 	"penstock/engine/journal"
+	"penstock/engine/volume"
 	"penstock/meta"
 )
 
@@ -141,8 +142,8 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestIndexAhead refuses to replay from positions that the journal does not reach or does not contain.
-func TestIndexAhead(t *testing.T) {
+// TestGap refuses to replay from positions that the journal does not reach or does not contain.
+func TestGap(t *testing.T) {
 	f := fill(t, 6, 2, 5, 500)
 	end := f.log.position
 	for _, tt := range []struct {
@@ -152,14 +153,69 @@ func TestIndexAhead(t *testing.T) {
 		{"later volume", meta.Position{Volume: end.Volume + 7, Batch: 3, Next: 8192, LSN: 3}},
 		{"earlier volume", meta.Position{Volume: end.Volume - 1, Batch: 3, Next: 8192, LSN: 3}},
 		{"beyond a sealed end", meta.Position{Volume: end.Volume, Batch: end.Batch + 2, Next: end.Next + 8192, LSN: end.LSN + 2}},
+		{"another history", meta.Position{Volume: end.Volume, Batch: end.Batch - 1, Next: f.batchOff(4), LSN: end.LSN - 1, Chain: 1}},
+		{"another LSN", meta.Position{Volume: end.Volume, Batch: end.Batch - 1, Next: f.batchOff(4), LSN: end.LSN - 2, Chain: f.chains[4]}},
 	} {
-		j, _ := f.mustRecover(meta.Position{}) // Seals the volume.
-		f.stop(j)
-		if _, _, err := f.recover(tt.from); !errors.Is(err, journal.ErrGap) {
-			t.Errorf("%s: %v", tt.name, err)
+		for _, sealed := range []bool{true, false} {
+			if !sealed && tt.from.Batch > end.Batch {
+				continue // An index ahead of the tail cannot be: what it has is durable.
+			}
+			f.restore()
+			if sealed {
+				j, _ := f.mustRecover(meta.Position{})
+				f.stop(j)
+			}
+			if _, _, err := f.recover(tt.from); !errors.Is(err, journal.ErrGap) {
+				t.Errorf("%s, sealed %v: %v", tt.name, sealed, err)
+			}
 		}
-		f.restore()
 	}
+	f.restore()
+	f.recover(meta.Position{Volume: end.Volume, Batch: end.Batch - 1, Next: f.batchOff(4), LSN: end.LSN - 1, Chain: f.chains[4]})
+	if got := f.log.users(); len(got) != 1 || got[0] != f.records[5] {
+		t.Errorf("replay from before the last batch: %d records", len(got))
+	}
+}
+
+// TestRecycledSegments makes a volume out of segments that are full of batches of another one: they are not taken for its own.
+func TestRecycledSegments(t *testing.T) {
+	r := newRig(t, 6, 2, 512<<10)
+	j := r.format()
+	rec := make([]byte, 5000)
+	rec[0] = 0xf0
+	first := j.Volumes()[0].ID
+	for len(j.Volumes()) < 2 {
+		mustAppend(t, j, rec, rec, rec)
+	}
+	mustAppend(t, j, (&meta.JournalFreed{Volumes: []meta.VolumeID{first}}).AppendTo(nil))
+	j.Freed(first)
+	mustAppend(t, j, []byte{0xf0, 1})
+	at := j.Position()
+	r.stop(j)
+	r.open()
+	old := r.set.Get(first)
+	segs := make(map[drive.ID]uint32)
+	for i, id := range old.Drives() {
+		segs[id] = old.Shard(i).Seg()
+	}
+	source{r.set}.Free(first)
+	v, err := r.set.Create(context.Background(), volume.Journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range v.Drives() {
+		if segs[id] != v.Shard(i).Seg() {
+			t.Fatalf("segment %d of drive %v was made anew", v.Shard(i).Seg(), id)
+		}
+	}
+	if err := r.set.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j, did := r.mustRecover(at)
+	if did.Tail != at.Volume || len(r.log.users()) != 0 {
+		t.Errorf("recovered from volume %x, %d records", did.Tail, len(r.log.users()))
+	}
+	r.stop(j)
 }
 
 // TestNoJournal tells a store without a journal from one whose journal cannot be read.
