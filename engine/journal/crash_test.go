@@ -309,6 +309,9 @@ func TestCarry(t *testing.T) {
 				t.Fatal(err)
 			}
 			tickets = append(tickets, ticket)
+			if i == 0 {
+				synctest.Wait()
+			}
 		}
 		synctest.Wait() // Until all batches that may be in flight are.
 		plan.Clear()

@@ -218,10 +218,10 @@ func (p *replay) ends(u *undecodable, e expectation) error {
 	switch {
 	case err != nil:
 		return err
-	case high >= e.number:
-		return fmt.Errorf("%w: %w, but a later one says that it was durable", ErrDamaged, u)
 	case u.blind():
 		return fmt.Errorf("%w: %w; whether the journal ends there cannot be told", ErrUnavailable, u)
+	case high >= e.number:
+		return fmt.Errorf("%w: %w, but a later one says that it was durable", ErrDamaged, u)
 	}
 	return p.applyProven(high)
 }

@@ -93,10 +93,10 @@ func (s *survey) neverOpen(v Volume, u *undecodable) error {
 	switch {
 	case err != nil:
 		return err
+	case u.blind():
+		return fmt.Errorf("%w: %w; what the volume holds cannot be told", ErrUnavailable, u)
 	case high > 0:
 		return fmt.Errorf("%w: %w, but later ones say that it was durable", ErrDamaged, u)
-	case u.blind():
-		return fmt.Errorf("%w: %w; whether the volume holds anything cannot be told", ErrUnavailable, u)
 	}
 	return nil
 }
