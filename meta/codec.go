@@ -49,7 +49,17 @@ func (r *reader) byte() byte {
 	return b
 }
 
+// uvarint passes the loop by for the one-byte numbers that lengths and counts mostly are.
 func (r *reader) uvarint() uint64 {
+	if len(r.s) > 0 && r.s[0] < 0x80 {
+		v := r.s[0]
+		r.s = r.s[1:]
+		return uint64(v)
+	}
+	return r.longUvarint()
+}
+
+func (r *reader) longUvarint() uint64 {
 	var v uint64
 	for i := 0; i < len(r.s) && i < binary.MaxVarintLen64; i++ {
 		c := r.s[i]
@@ -118,7 +128,9 @@ func (r *reader) str() string {
 		r.fail()
 		return ""
 	}
-	return r.raw(int(n))
+	s := r.s[:n]
+	r.s = r.s[n:]
+	return s
 }
 
 // strMax reads a string of 1 to limit bytes.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -104,7 +105,10 @@ func (x *Index) openDir(o Options) error {
 		return err
 	}
 	names, err := o.FS.List(o.Dir)
-	fresh := err != nil || len(names) == 0
+	if err != nil && !oserror.IsNotExist(err) {
+		return fmt.Errorf("%w: %w", ErrUnusable, err)
+	}
+	fresh := len(names) == 0
 	if fresh && !o.Create {
 		return fmt.Errorf("%w: none there", ErrUnusable)
 	}
