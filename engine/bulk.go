@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"penstock/engine/drive"
 	"penstock/engine/volume"
@@ -15,9 +14,6 @@ import (
 	"penstock/ioring"
 	"penstock/meta"
 )
-
-// writeTimeout is when a drive that has not finished a write is given up on: the store promises to fence a drive that hangs within 5 s.
-const writeTimeout = 5 * time.Second
 
 // errGeometry says that the open bulk volume has another geometry than the stripe was encoded for.
 var errGeometry = errors.New("the open volume has another geometry")
@@ -143,35 +139,44 @@ func (w *bulkWriter) isOpen(id meta.VolumeID) bool {
 	return w.opening != nil || w.vol != nil && w.vol.ID() == id
 }
 
-// stripeJob is one stripe on its way to the drives. It owns buf from start to finish.
+// stripeJob is one stripe on its way to the drives. It owns its memory from start to finish.
 type stripeJob struct {
 	stripe erasure.Stripe
 	code   *erasure.Code
 	sums   []uint64
-	buf    *ioring.Buf
+	hold   *ioring.Buf // The memory; nil when the garbage collector has it.
 
 	done       chan struct{} // Closed when the fields below are final.
 	extents    []meta.Extent
-	placements []placement // Pinned volumes of the extents.
+	placements []placement // Of the extents. Their volumes are pinned.
 	err        error
 }
 
-// newStripe takes the arena memory for a stripe of up to rows rows and its parity.
-func (c *cell) newStripe(ctx context.Context, code *erasure.Code, rows int) (*stripeJob, error) {
-	layout := erasure.Layout{K: code.K(), M: code.M(), Length: int64(rows) * int64(code.K()) * erasure.UnitLen}
-	dataLen, parityLen := layout.DataRunLen(), layout.ParityRunLen()
-	buf, err := c.arena.Get(ctx, int(dataLen+parityLen))
+// newStripe takes the memory for a stripe of up to rows rows and its parity.
+func (c *cell) newStripe(get getBuf, code *erasure.Code, rows int) (*stripeJob, error) {
+	layout := fullLayout(code, rows)
+	buf, err := get(int(layout.DataRunLen() + layout.ParityRunLen()))
 	if err != nil {
 		return nil, err
 	}
-	mem := buf.Bytes()
+	j := newJob(layout, code, buf.Bytes())
+	j.hold = buf
+	return j, nil
+}
+
+// fullLayout is that of a stripe of so many full rows.
+func fullLayout(code *erasure.Code, rows int) erasure.Layout {
+	return erasure.Layout{K: code.K(), M: code.M(), Length: int64(rows) * int64(code.K()) * erasure.UnitLen}
+}
+
+func newJob(layout erasure.Layout, code *erasure.Code, mem []byte) *stripeJob {
+	dataLen := layout.DataRunLen()
 	return &stripeJob{
 		stripe: erasure.Stripe{Layout: layout, Data: mem[:dataLen:dataLen], Parity: mem[dataLen:]},
 		code:   code,
 		sums:   make([]uint64, layout.UnitCount()),
-		buf:    buf,
 		done:   make(chan struct{}),
-	}, nil
+	}
 }
 
 // setLength fixes the stripe's final length, before its last row is encoded.
@@ -180,27 +185,36 @@ func (j *stripeJob) setLength(n int64) {
 	j.sums = j.sums[:j.stripe.UnitCount()]
 }
 
+// release gives up the job's own hold on its memory.
+func (j *stripeJob) release() {
+	if j.hold != nil {
+		j.hold.Release()
+	}
+}
+
 // write puts the stripe on the drives and closes j.done. A drive that fails is failed for good, and the stripe is written again
 // in another volume, so the caller sees an error only when too few drives are left, or no room.
 func (j *stripeJob) write(ctx context.Context, c *cell) {
 	defer close(j.done)
-	defer j.buf.Release()
+	defer j.release()
+	if j.err = j.put(ctx, c); errors.Is(j.err, errGeometry) {
+		j.err = j.rewrite(ctx, c)
+	}
+}
+
+// put writes the stripe as it is encoded. It returns errGeometry when there is no volume of that geometry any more.
+func (j *stripeJob) put(ctx context.Context, c *cell) error {
 	for {
 		p, err := c.bulk.reserve(ctx, j.code, j.stripe.ColumnLen())
-		if errors.Is(err, errGeometry) {
-			j.err = j.rewrite(ctx, c)
-			return
-		}
 		if err != nil {
-			j.err = err
-			return
+			return err
 		}
 		if j.writeAt(c, p) {
 			j.extents = append(j.extents, meta.Extent{
 				Volume: p.vol.ID(), Len: j.stripe.Length, Off: p.off, Units: j.sums,
 			})
 			j.placements = append(j.placements, p)
-			return
+			return nil
 		}
 		c.bulk.retire(p.vol)
 		p.release()
@@ -220,27 +234,29 @@ func (j *stripeJob) writeAt(c *cell, p placement) bool {
 		file := p.vol.Shard(i)
 		if file == nil {
 			ok = false // Its drive failed after the room was taken.
-			group.skip()
+			group.done()
 			finished[i].Store(true)
 			continue
 		}
-		j.buf.Retain() // Until the kernel has let go, even if we do not wait that long.
+		if j.hold != nil {
+			j.hold.Retain() // Until the kernel has let go, even if we do not wait that long.
+		}
 		ops[i] = drive.Op{
 			Kind: drive.Write, File: file, Off: p.off, Bufs: j.stripe.AppendColumn(nil, i),
 			Done: func(*drive.Op) {
 				finished[i].Store(true)
-				j.buf.Release()
+				j.release()
 				group.done()
 			},
 		}
 		submit = append(submit, &ops[i])
 	}
 	drive.Submit(submit)
-	group.wait(writeTimeout)
+	group.wait(c.limits.write)
 	for i := range n {
 		switch {
 		case !finished[i].Load():
-			p.vol.Fail(i, fmt.Errorf("write of %d bytes not finished after %v", j.stripe.ColumnLen(), writeTimeout))
+			p.vol.Fail(i, fmt.Errorf("write of %d bytes not finished after %v", j.stripe.ColumnLen(), c.limits.write))
 			ok = false
 		case ops[i].Err != nil:
 			p.vol.Fail(i, ops[i].Err)
@@ -250,9 +266,16 @@ func (j *stripeJob) writeAt(c *cell, p placement) bool {
 	return ok
 }
 
-// rewrite encodes and writes the stripe's bytes again as stripes of the geometry that holds now. It happens
-// once per upload and lost drive, so copying the bytes is no matter.
+// rewrite encodes and writes the stripe's bytes again as stripes of the geometry that holds now, which happens once per
+// upload and lost drive. It must not wait for memory, as it holds some: others that do the same would wait for it. If there is none
+// at hand it goes on row by row in memory of which the cell has one.
 func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
+	noWait := func(n int) (*ioring.Buf, error) {
+		if buf := c.arena.TryGet(n); buf != nil {
+			return buf, nil
+		}
+		return nil, errNoBuffer
+	}
 	rest := j.stripe.Data[:j.stripe.Length]
 	for len(rest) > 0 {
 		code, err := c.bulk.geometry(ctx)
@@ -261,24 +284,42 @@ func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
 		}
 		rowLen := code.K() * erasure.UnitLen
 		rows := min((len(rest)+rowLen-1)/rowLen, erasure.MaxRows)
-		again, err := c.newStripe(ctx, code, rows)
-		if err != nil {
+		again, err := c.newStripe(noWait, code, rows)
+		lone := err == errNoBuffer
+		if lone {
+			c.spareRow <- struct{}{}
+			layout := fullLayout(code, 1)
+			// On the heap: should a drive hang with it, it is the drive's.
+			again, err = newJob(layout, code, drive.Aligned(int(layout.DataRunLen()+layout.ParityRunLen()))), nil
+		}
+		if err == nil {
+			n := copy(again.stripe.Data, rest)
+			if err = again.encode(int64(n)); err == nil {
+				err = again.put(ctx, c)
+			}
+			if err == nil {
+				rest = rest[n:]
+			}
+			again.release()
+			j.extents = append(j.extents, again.extents...)
+			j.placements = append(j.placements, again.placements...)
+		}
+		if lone {
+			<-c.spareRow
+		}
+		if err != nil && !errors.Is(err, errGeometry) { // If it has changed again, so are the same bytes.
 			return err
 		}
-		n := copy(again.stripe.Data, rest)
-		rest = rest[n:]
-		again.setLength(int64(n))
-		for row := range again.stripe.Rows() {
-			if err := again.stripe.EncodeRow(code, row, again.sums); err != nil {
-				again.buf.Release()
-				return err
-			}
-		}
-		again.write(ctx, c)
-		j.extents = append(j.extents, again.extents...)
-		j.placements = append(j.placements, again.placements...)
-		if again.err != nil {
-			return again.err
+	}
+	return nil
+}
+
+// encode makes a whole stripe of the first n bytes of its data.
+func (j *stripeJob) encode(n int64) error {
+	j.setLength(n)
+	for row := range j.stripe.Rows() {
+		if err := j.stripe.EncodeRow(j.code, row, j.sums); err != nil {
+			return err
 		}
 	}
 	return nil

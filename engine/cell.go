@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"penstock/engine/drive"
 	"penstock/engine/journal"
@@ -22,33 +23,35 @@ type cell struct {
 	cluster   string
 	clusterID drive.ID
 	opts      *Options
+	limits    limits
 	log       *slog.Logger
 
 	queue  ioring.Queue // nil when the drives bring their own (tests).
 	arena  *ioring.Arena
+	memory memories      // Shares of the index.
 	drives []drive.Drive // Present ones.
 	absent []string      // Paths given that hold no usable drive.
+	watch  map[drive.ID]*driveWatch
 	set    *volume.Set
 	cache  *blobCache
 
-	indexFS    meta.FS
-	indexDir   string
-	indexDrive drive.Drive // nil when the index is not on a drive of the cell.
-	index      *meta.Index
-	rebuild    *meta.Rebuild // Takes the batches instead of the index while that is rebuilt.
-	journal    *journal.Journal
+	base      atomic.Pointer[base] // Never nil once the cell has started.
+	recovered func(*base) error    // Called with each base after the first before it is used; nil for none.
+	shunned   map[drive.ID]bool    // Drives on which an index has failed. Owned by who starts the cell, then by supervise.
 
-	bulk        *bulkWriter
-	locks       *keyLocks
-	uploads     *uploadGates
-	generations *generations
-	sequence    atomic.Uint64 // Of blob ids in this epoch.
-	deaths      chan struct{} // Of capacity 1: some volume may have died.
+	bulk         *bulkWriter
+	maxBlobUnits int
+	spareRow     chan struct{} // Holds the token of whoever has the cell's one row of memory for rewriting.
+	full         atomic.Bool   // There is no room but the reserve. Kept by the recycler.
+	locks        *keyLocks
+	uploads      *uploadGates
+	generations  *generations
+	sequence     atomic.Uint64 // Of blob ids in this epoch.
+	deaths       chan struct{} // Of capacity 1: some volume may have died.
 
-	oldestCheckpoint meta.LSN // LSN that every checkpoint has at least; 0 when there is none. Owned by the recycler once it runs.
-
-	stop  context.CancelFunc // Ends the cell's own goroutines.
-	tasks sync.WaitGroup
+	stop       context.CancelFunc // Ends the cell's own goroutines.
+	tasks      sync.WaitGroup
+	background gate // Of short goroutines that reads leave behind.
 
 	stats cellStats
 }
@@ -60,6 +63,48 @@ type cellStats struct {
 	stripeRetries atomic.Int64 // Stripes written again because a drive failed under them.
 	volumesFreed  atomic.Int64
 	checkpoints   atomic.Int64
+	failovers     atomic.Int64 // Times the index was replaced because it, its drive or the journal failed.
+}
+
+// limits say how long the cell waits for what, and how often it does what it does by itself.
+type limits struct {
+	write      time.Duration // A drive that has not finished a write is given up: the store promises to fence one that hangs within 5 s.
+	hedge      time.Duration // A read that could be reconstructed instead stops waiting.
+	read       time.Duration // A read waits when there is nothing left to reconstruct from.
+	fence      time.Duration // A drive that has not answered one more read since is given up.
+	create     time.Duration // A drive is given up while a volume is made: longer, because taking space may wait for other work of the file system.
+	stall      time.Duration // A drive on which a checkpoint or the index makes no progress is given up.
+	poll       time.Duration // The recycler looks at volumes that something still holds back.
+	look       time.Duration // It looks at all volumes.
+	flush      time.Duration // It flushes the index, at most so often.
+	checkpoint time.Duration // The index is copied to other drives while it changes, which bounds the replay after the loss of its drive;
+	soonest    time.Duration // and at most so often when that would free space.
+	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
+}
+
+var defaultLimits = limits{
+	write: 5 * time.Second, hedge: 300 * time.Millisecond, read: 10 * time.Second, fence: 2 * time.Second, create: 10 * time.Second,
+	stall: 30 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
+	checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
+}
+
+func newCell(opts *Options, id int, cluster drive.ID) *cell {
+	c := &cell{
+		id: id, cluster: cluster.String(), clusterID: cluster, opts: opts,
+		limits:       defaultLimits,
+		log:          opts.Logger.With("cell", id),
+		shunned:      make(map[drive.ID]bool),
+		maxBlobUnits: blobUnits,
+		spareRow:     make(chan struct{}, 1),
+		locks:        newKeyLocks(),
+		uploads:      &uploadGates{gates: make(map[meta.UploadID]*uploadGate)},
+		generations:  newGenerations(),
+		deaths:       make(chan struct{}, 1),
+	}
+	if opts.tune != nil {
+		opts.tune(c)
+	}
+	return c
 }
 
 // journalSource lets the journal make and find its volumes.
@@ -100,60 +145,25 @@ func (s journalSource) Free(id meta.VolumeID) {
 	}
 }
 
-// apply brings the index up to date with one durable batch. It is the journal's Apply.
-func (c *cell) apply(b *journal.Batch) error {
-	applied := make([]meta.Applied, len(b.Records))
-	for i, r := range b.Records {
-		applied[i] = meta.Applied{LSN: r.LSN, Loc: r.Loc, Payload: r.Payload}
-		if r.Origin != r.LSN {
-			applied[i].Origin = r.Origin // To the index, having one means to be a copy.
-		}
-	}
-	if c.rebuild != nil {
-		for i := range applied {
-			if err := c.rebuild.Load(applied[i]); err != nil {
-				return fmt.Errorf("load LSN %d: %w", applied[i].LSN, err)
-			}
-		}
-		return nil
-	}
-	effects, err := c.index.Apply(b.Position, applied)
-	if err != nil {
-		return fmt.Errorf("apply LSN %d to %d: %w", b.Records[0].LSN, b.Position.LSN, err)
-	}
-	if len(effects.DeadVolumes) > 0 {
-		select {
-		case c.deaths <- struct{}{}:
-		default:
-		}
-	}
-	return nil
-}
-
 // run starts the cell's own goroutines.
 func (c *cell) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
-	r := &recycler{c: c}
-	c.tasks.Go(func() { r.run(ctx) })
+	c.tasks.Go(func() { c.supervise(ctx) })
 }
 
 // close stops the cell in an orderly way: what is acknowledged is in the flushed index, so that the next start has nothing to replay.
+// Requests that have not ended find nothing to work on.
 func (c *cell) close(ctx context.Context) error {
 	var errs []error
 	if c.stop != nil {
 		c.stop()
 		c.tasks.Wait()
 	}
-	if c.journal != nil {
-		errs = append(errs, c.journal.Close(ctx))
+	if b := c.base.Load(); b != nil {
+		errs = append(errs, b.close(ctx))
 	}
-	if c.index != nil {
-		if err := c.index.Flush(ctx); err != nil && ctx.Err() == nil {
-			errs = append(errs, err)
-		}
-		errs = append(errs, c.index.Close())
-	}
+	errs = append(errs, c.background.shut(ctx))
 	if c.set != nil {
 		errs = append(errs, c.set.Close())
 	}
@@ -164,10 +174,25 @@ func (c *cell) close(ctx context.Context) error {
 		errs = append(errs, c.queue.Close())
 	}
 	if c.arena != nil {
+		// With a buffer still in use the memory is left: whoever has it must not find it gone.
 		if in := c.arena.Stats().InUse; in > 0 {
 			errs = append(errs, fmt.Errorf("%d bytes of buffers are still in use: a drive hangs, or a request has not ended", in))
+		} else {
+			errs = append(errs, c.arena.Close())
 		}
-		errs = append(errs, c.arena.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// close ends the base for good.
+func (b *base) close(ctx context.Context) error {
+	ended := b.end(ctx)
+	errs := []error{ended, b.journal.Close(ctx)}
+	if ended != nil {
+		return errors.Join(errs...) // Somebody still uses the index.
+	}
+	if err := b.index.Flush(ctx); err != nil && ctx.Err() == nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, b.index.Close())...)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -50,21 +52,12 @@ const (
 	partialSuffix    = ".partial"
 )
 
-// savedIndex is a state of the index that a start may begin from.
-type savedIndex struct {
-	fs       vfs.FS
-	dir      string
-	where    string // For messages.
-	identity meta.Identity
-	position meta.Position
-	files    []checkpointFile
-	open     *meta.Index // Set for the index itself, which had to be opened to be asked.
-}
+// errSource marks a checkpoint that cannot be read.
+var errSource = fmt.Errorf("the checkpoint cannot be read: %w", meta.ErrUnusable)
 
 // listCheckpoints returns the checkpoints on a drive that belong to this cell, newest first. What is half-written is left out.
 func (c *cell) listCheckpoints(d drive.Drive) []savedIndex {
-	fs, root := d.FS()
-	top := fs.PathJoin(root, checkpointDir)
+	fs, top := checkpointTop(d)
 	names, err := fs.List(top)
 	if err != nil {
 		return nil // None yet.
@@ -114,64 +107,122 @@ func readManifest(fs vfs.FS, path string) (checkpointManifest, error) {
 	return m, nil
 }
 
-// checkpoint copies the index, as it is now, to m other drives, and removes their older checkpoints. It returns the LSN that every
-// checkpoint left behind has at least.
-func (c *cell) checkpoint(ctx context.Context) (meta.LSN, error) {
-	tmp := c.indexFS.PathJoin(c.indexFS.PathDir(c.indexDir), "index.checkpoint")
-	if err := c.indexFS.RemoveAll(tmp); err != nil {
+func checkpointTop(d drive.Drive) (fs vfs.FS, dir string) {
+	fs, root := d.FS()
+	return fs, fs.PathJoin(root, checkpointDir)
+}
+
+// checkpointLSN parses the name of a checkpoint.
+func checkpointLSN(name string) (meta.LSN, bool) {
+	n, err := strconv.ParseUint(name, 16, 64)
+	return meta.LSN(n), err == nil && name == checkpointNameOf(meta.LSN(n))
+}
+
+func checkpointNameOf(lsn meta.LSN) string { return fmt.Sprintf("%016x", uint64(lsn)) }
+
+// oldestCheckpoint returns the LSN that every checkpoint on a healthy drive has at least; 0 when there is none.
+func (c *cell) oldestCheckpoint() meta.LSN {
+	oldest := meta.LSN(0)
+	answers, _ := askDrives(c.healthyDrives(), c.limits.stall, func(d drive.Drive) []string {
+		fs, top := checkpointTop(d)
+		names, _ := fs.List(top) // There may be none.
+		return names
+	})
+	for _, a := range answers {
+		for _, name := range a.value {
+			if lsn, ok := checkpointLSN(name); ok && (oldest == 0 || lsn < oldest) {
+				oldest = lsn
+			}
+		}
+	}
+	return oldest
+}
+
+// checkpoint copies the index, as it is now, to m other drives, as many as may be lost beside the index's own, and removes their older
+// checkpoints. copies is how many have it now.
+func (b *base) checkpoint(ctx context.Context) (copies int, err error) {
+	c := b.c
+	_, wanted := c.set.Geometry()
+	if wanted == 0 {
+		return 0, nil
+	}
+	aside := b.place.dir + checkpointsSuffix
+	if err := b.place.fs.RemoveAll(aside); err != nil {
 		return 0, err
 	}
-	defer c.indexFS.RemoveAll(tmp)
-	made, err := c.index.Checkpoint(ctx, tmp)
+	defer b.place.fs.RemoveAll(aside)
+	made, err := b.index.Checkpoint(ctx, aside)
 	if err != nil {
 		return 0, err
 	}
-	copies, tried := 0, 0
 	var errs []error
-	for _, d := range c.checkpointDrives() {
-		if copies == c.checkpointCopies() {
+	for _, d := range c.healthyDrives() {
+		if copies == wanted {
 			break
 		}
-		tried++
-		if err := c.copyCheckpoint(ctx, tmp, made, d); err != nil {
+		if b.place.drive != nil && d.ID() == b.place.drive.ID() {
+			continue
+		}
+		if err := b.copyWatched(ctx, aside, made, d); err != nil {
 			errs = append(errs, fmt.Errorf("to %s: %w", d.Path(), err))
 			continue
 		}
 		copies++
 	}
 	c.stats.checkpoints.Add(int64(copies))
-	// Only now the older ones: there is always a complete one.
-	for _, d := range c.drives {
-		c.removeCheckpoints(d, made.Position.LSN)
+	if copies > 0 {
+		// Only now the older ones: there is always a complete one.
+		c.removeCheckpoints(made.Position.LSN)
 	}
-	return made.Position.LSN, errors.Join(errs...)
+	return copies, errors.Join(errs...)
 }
 
-// checkpointCopies is the number of drives that keep a checkpoint: as many as may be lost beside the index's own.
-func (c *cell) checkpointCopies() int {
-	_, m := c.set.Geometry()
-	return m
-}
-
-// checkpointDrives lists healthy drives other than the index's own, in an order that stays the same, so that unchanged files
-// need not be copied again.
-func (c *cell) checkpointDrives() []drive.Drive {
-	var out []drive.Drive
-	for _, d := range c.drives {
-		if !c.set.Healthy(d.ID()) || c.indexDrive != nil && d.ID() == c.indexDrive.ID() {
-			continue
+// copyWatched copies a checkpoint to a drive and gives the drive up if that makes no progress.
+func (b *base) copyWatched(ctx context.Context, dir string, made meta.Checkpoint, d drive.Drive) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var progress atomic.Int64
+	done := make(chan error, 1) // Room for one who is late.
+	go func() { done <- b.copyCheckpoint(ctx, dir, made, d, &progress) }()
+	ticker := time.NewTicker(b.c.limits.stall)
+	defer ticker.Stop()
+	for last := int64(-1); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-ticker.C:
 		}
-		out = append(out, d)
+		now := progress.Load()
+		if now == last {
+			err := fmt.Errorf("a checkpoint makes no progress in %v", b.c.limits.stall)
+			b.c.set.FailDrive(d.ID(), err)
+			return err
+		}
+		last = now
 	}
-	return out
 }
 
-// copyCheckpoint copies the index in dir to a drive. Tables that an older checkpoint there has already are linked.
-func (c *cell) copyCheckpoint(ctx context.Context, dir string, made meta.Checkpoint, d drive.Drive) (err error) {
-	fs, root := d.FS()
-	top := fs.PathJoin(root, checkpointDir)
-	name := fmt.Sprintf("%016x", uint64(made.Position.LSN))
+// copyCheckpoint copies the index in dir to a drive. Tables that an older checkpoint there has already are linked. It counts its
+// progress.
+func (b *base) copyCheckpoint(ctx context.Context, dir string, made meta.Checkpoint, d drive.Drive, progress *atomic.Int64) (err error) {
+	c := b.c
+	fs, top := checkpointTop(d)
+	name := checkpointNameOf(made.Position.LSN)
 	final, partial := fs.PathJoin(top, name), fs.PathJoin(top, name+partialSuffix)
+	older := map[string]savedFile{}
+	for _, saved := range c.listCheckpoints(d) {
+		if saved.identity != made.Identity {
+			continue // Names mean other content there.
+		}
+		if saved.position == made.Position {
+			return nil // It is there already.
+		}
+		for _, f := range saved.files {
+			if strings.HasSuffix(f.Name, ".sst") {
+				older[f.Name] = savedFile{fs.PathJoin(saved.dir, f.Name), f}
+			}
+		}
+	}
 	if err := fs.RemoveAll(partial); err != nil {
 		return err
 	}
@@ -183,54 +234,41 @@ func (c *cell) copyCheckpoint(ctx context.Context, dir string, made meta.Checkpo
 			fs.RemoveAll(partial)
 		}
 	}()
-	older := map[string]savedFile{}
-	for _, saved := range c.listCheckpoints(d) {
-		if saved.identity != made.Identity {
-			continue // Names mean other content there.
-		}
-		for _, f := range saved.files {
-			if strings.HasSuffix(f.Name, ".sst") {
-				older[f.Name] = savedFile{fs.PathJoin(saved.dir, f.Name), f}
-			}
-		}
-	}
 	m := checkpointManifest{Format: checkpointFormat, Cluster: c.cluster, Cell: c.id, Identity: fmt.Sprintf("%x", made.Identity), Position: made.Position}
 	for _, f := range made.Files {
-		if err := ctx.Err(); err != nil {
-			return err
+		progress.Add(1)
+		source, target := b.place.fs.PathJoin(dir, f.Name), fs.PathJoin(partial, f.Name)
+		if old, ok := older[f.Name]; ok && old.Size == f.Size && fs.Link(old.path, target) == nil {
+			m.Files = append(m.Files, old.checkpointFile)
+			continue
 		}
-		name := f.Name
-		source, target := c.indexFS.PathJoin(dir, name), fs.PathJoin(partial, name)
-		if old, ok := older[name]; ok && old.Size == f.Size {
-			if fs.Link(old.path, target) == nil {
-				m.Files = append(m.Files, old.checkpointFile)
-				continue
-			}
-		}
-		file, err := copyFile(c.indexFS, source, fs, target)
+		file, err := copyFile(ctx, b.place.fs, source, fs, target, progress)
 		if err != nil {
 			return err
 		}
-		file.Name = name
+		file.Name = f.Name
 		m.Files = append(m.Files, file)
 	}
-	b, err := json.MarshalIndent(m, "", "  ")
+	encoded, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := writeFile(fs, fs.PathJoin(partial, checkpointName), b); err != nil {
+	if err := writeFile(fs, fs.PathJoin(partial, checkpointName), encoded); err != nil {
 		return err
 	}
 	if err := syncDir(fs, partial); err != nil {
 		return err
 	}
-	if err := fs.RemoveAll(final); err != nil {
+	if err := fs.RemoveAll(final); err != nil { // Of another identity, or damaged.
 		return err
 	}
 	if err := fs.Rename(partial, final); err != nil {
 		return err
 	}
-	return syncDir(fs, top)
+	if err := syncDir(fs, top); err != nil {
+		return err
+	}
+	return syncDir(fs, fs.PathDir(top)) // It may have been made just now.
 }
 
 type savedFile struct {
@@ -238,78 +276,86 @@ type savedFile struct {
 	checkpointFile
 }
 
-// removeCheckpoints removes the drive's checkpoints before lsn, and what was left half-written.
-func (c *cell) removeCheckpoints(d drive.Drive, before meta.LSN) {
-	fs, root := d.FS()
-	top := fs.PathJoin(root, checkpointDir)
-	names, err := fs.List(top)
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		lsn, err := strconv.ParseUint(name, 16, 64)
-		if err == nil && meta.LSN(lsn) >= before {
-			continue
+// removeCheckpoints removes the checkpoints before lsn from all healthy drives, and what was left half-written.
+func (c *cell) removeCheckpoints(before meta.LSN) {
+	askDrives(c.healthyDrives(), c.limits.stall, func(d drive.Drive) struct{} {
+		fs, top := checkpointTop(d)
+		names, _ := fs.List(top) // There may be none.
+		for _, name := range names {
+			if lsn, ok := checkpointLSN(name); ok && lsn >= before {
+				continue
+			}
+			if err := fs.RemoveAll(fs.PathJoin(top, name)); err != nil {
+				c.log.Warn("an old checkpoint cannot be removed", "drive", d.Path(), "checkpoint", name, "error", err)
+			}
 		}
-		if err := fs.RemoveAll(fs.PathJoin(top, name)); err != nil {
-			c.log.Warn("an old checkpoint cannot be removed", "drive", d.Path(), "checkpoint", name, "error", err)
-		}
-	}
+		return struct{}{}
+	})
 }
 
-// restore copies a checkpoint to the index directory, verifying every file.
-func (c *cell) restore(saved savedIndex) error {
-	if err := c.indexFS.RemoveAll(c.indexDir); err != nil {
-		return err
+// restore copies a checkpoint to where the index is to be, verifying every file.
+func restore(saved savedIndex, place indexPlace) error {
+	if err := place.fs.RemoveAll(place.dir); err != nil {
+		return errors.Join(errPlace, err)
 	}
-	if err := c.indexFS.MkdirAll(c.indexDir, 0o700); err != nil {
-		return err
+	if err := place.fs.MkdirAll(place.dir, 0o700); err != nil {
+		return errors.Join(errPlace, err)
 	}
+	var progress atomic.Int64
 	for _, f := range saved.files {
-		got, err := copyFile(saved.fs, saved.fs.PathJoin(saved.dir, f.Name), c.indexFS, c.indexFS.PathJoin(c.indexDir, f.Name))
+		if strings.ContainsAny(f.Name, `/\`) {
+			return fmt.Errorf("%w: file %q", errSource, f.Name)
+		}
+		got, err := copyFile(context.Background(), saved.fs, saved.fs.PathJoin(saved.dir, f.Name), place.fs, place.fs.PathJoin(place.dir, f.Name), &progress)
 		if err != nil {
+			if !errors.Is(err, errSource) {
+				err = errors.Join(errPlace, err)
+			}
 			return err
 		}
 		if got.Size != f.Size || got.Sum != f.Sum {
-			return fmt.Errorf("%s: %s does not match its checksum: %w", saved.where, f.Name, meta.ErrUnusable)
+			return fmt.Errorf("%w: %s does not match its checksum", errSource, f.Name)
 		}
 	}
-	return syncDir(c.indexFS, c.indexDir)
+	if err := syncDir(place.fs, place.dir); err != nil {
+		return errors.Join(errPlace, err)
+	}
+	return nil
 }
 
-// copyFile copies a file durably and returns its size and checksum.
-func copyFile(from vfs.FS, source string, to vfs.FS, target string) (checkpointFile, error) {
+// copyFile copies a file durably and returns its size and checksum. Failures to read it are errSource.
+func copyFile(ctx context.Context, from vfs.FS, source string, to vfs.FS, target string, progress *atomic.Int64) (file checkpointFile, err error) {
 	in, err := from.Open(source)
 	if err != nil {
-		return checkpointFile{}, err
+		return file, errors.Join(errSource, err)
 	}
 	defer in.Close()
 	out, err := to.Create(target, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return checkpointFile{}, err
+		return file, err
 	}
-	var file checkpointFile
 	var sum uint64
 	buf := make([]byte, 1<<20)
 	for {
-		n, err := in.Read(buf)
+		n, rerr := in.Read(buf)
+		if rerr != nil && rerr != io.EOF {
+			return file, errors.Join(errSource, rerr, out.Close())
+		}
 		sum = erasure.Update(sum, buf[:n])
 		file.Size += int64(n)
 		if _, err := out.Write(buf[:n]); err != nil {
-			out.Close()
-			return checkpointFile{}, err
+			return file, errors.Join(err, out.Close())
 		}
-		if err == io.EOF {
+		if rerr == io.EOF {
 			break
 		}
-		if err != nil {
-			out.Close()
-			return checkpointFile{}, err
+		progress.Add(1)
+		if err := ctx.Err(); err != nil {
+			return file, errors.Join(err, out.Close())
 		}
 	}
 	if err := out.Sync(); err != nil {
-		out.Close()
-		return checkpointFile{}, err
+		return file, errors.Join(err, out.Close())
 	}
 	file.Sum = fmt.Sprintf("%016x", sum)
 	return file, out.Close()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 
 	"penstock/engine/journal"
 	"penstock/engine/volume"
@@ -14,45 +16,58 @@ import (
 // maxAttrsLen bounds an object's attributes, names and values together, so that every record fits a batch.
 const maxAttrsLen = 64 << 10
 
-var errAttrs = errors.New("more attributes than one object may have")
+var (
+	errAttrs   = errors.New("more attributes than one object may have")
+	errNameLen = errors.New("a bucket's name has 1 to 255 bytes")
+)
 
-// commit appends a record and returns when it is durable and applied.
-func (c *cell) commit(ctx context.Context, r meta.Record) error {
+// commit appends a record and returns when it is durable and applied. The caller has entered b.
+func (b *base) commit(ctx context.Context, r meta.Record) error {
 	// A client that goes away while its record is under way gains nothing from an early return, and the answer
 	// would be "unknown". The journal bounds the wait.
-	_, err := c.journal.Append(context.WithoutCancel(ctx), r.AppendTo(nil))
+	_, err := b.journal.Append(context.WithoutCancel(ctx), r.AppendTo(nil))
 	return err
 }
 
+// commit is that of the current base, for records that rest on nothing the caller has seen in it.
+func (c *cell) commit(ctx context.Context, r meta.Record) error {
+	b, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer b.leave()
+	return b.commit(ctx, r)
+}
+
 // commitObject appends the record of an object with what was received for it.
-func (c *cell) commitObject(ctx context.Context, bucket meta.BucketID, object *meta.Object, r *received) error {
+func (b *base) commitObject(ctx context.Context, bucket meta.BucketID, object *meta.Object, r *received) error {
 	if err := checkAttrs(object.Attrs); err != nil {
 		return err
 	}
 	record := &meta.PutObject{Bucket: bucket, Object: *object}
 	if r == nil {
-		return c.commit(ctx, record)
+		return b.commit(ctx, record)
 	}
-	record.Object.Blobs, record.Blobs, record.Inline = c.contents(r)
-	return c.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
+	record.Object.Blobs, record.Blobs, record.Inline = b.c.contents(r)
+	return b.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
 }
 
 // commitPart is commitObject for a part.
-func (c *cell) commitPart(ctx context.Context, id meta.UploadID, part *meta.UploadPart, r *received) error {
+func (b *base) commitPart(ctx context.Context, id meta.UploadID, part *meta.UploadPart, r *received) error {
 	if err := checkAttrs(part.Attrs); err != nil {
 		return err
 	}
 	record := &meta.PutPart{Upload: id, Part: *part}
 	if r == nil {
-		return c.commit(ctx, record)
+		return b.commit(ctx, record)
 	}
-	record.Part.Blobs, record.Blobs, record.Inline = c.contents(r)
-	return c.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
+	record.Part.Blobs, record.Blobs, record.Inline = b.c.contents(r)
+	return b.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
 }
 
-func (c *cell) commitWith(ctx context.Context, head []byte, r *received) error {
+func (b *base) commitWith(ctx context.Context, head []byte, r *received) error {
 	ctx = context.WithoutCancel(ctx)
-	ticket, err := c.journal.AppendAsync(ctx, journal.Entry{Head: head, Body: r.inline()})
+	ticket, err := b.journal.AppendAsync(ctx, journal.Entry{Head: head, Body: r.inline()})
 	if err != nil {
 		return err
 	}
@@ -98,30 +113,31 @@ func (c *cell) nextBlob() meta.BlobID {
 	return meta.BlobID(uint64(c.set.Epoch())<<32 | n)
 }
 
-// kindOfCause classifies an error of the packages below.
+// kindOfCause classifies an error of the packages below. What says more about the outcome comes first.
 func kindOfCause(err error) Kind {
 	switch {
 	case errors.Is(err, errShortBody), errors.Is(err, errLongBody):
 		return KindIncompleteBody
-	case errors.Is(err, errTooLarge), errors.Is(err, errAttrs), errors.Is(err, journal.ErrTooLarge):
+	case errors.Is(err, errTooLarge), errors.Is(err, errAttrs), errors.Is(err, errNameLen), errors.Is(err, journal.ErrTooLarge):
 		return KindTooLarge
 	case isBody(err):
 		return KindBody
-	case errors.Is(err, ioring.ErrArenaFull):
-		return KindBusy
-	case errors.Is(err, volume.ErrFull):
-		return KindFull
 	case errors.Is(err, journal.ErrUnknown):
 		return KindUnknownOutcome
+	case errors.Is(err, volume.ErrFull), errors.Is(err, syscall.ENOSPC):
+		return KindFull
 	case errors.Is(err, errCorrupt):
 		return KindCorrupt
-	case errors.Is(err, journal.ErrUnavailable), errors.Is(err, journal.ErrClosed), errors.Is(err, errUnreadable),
-		errors.Is(err, meta.ErrFailed), errors.Is(err, meta.ErrCorrupt), errors.Is(err, volume.ErrNoDrives):
+	case errors.Is(err, journal.ErrUnavailable), errors.Is(err, journal.ErrClosed), errors.Is(err, errUnreadable), errors.Is(err, errDown),
+		errors.Is(err, meta.ErrFailed), errors.Is(err, meta.ErrCorrupt), errors.Is(err, volume.ErrNoDrives), errors.Is(err, volume.ErrClosed):
 		return KindUnavailable
 	case errors.Is(err, context.Canceled):
 		return KindCanceled
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ioring.ErrArenaFull), errors.Is(err, context.DeadlineExceeded):
 		return KindBusy
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return KindUnavailable // A drive, or the index's file system, does not do what it is asked.
 	}
 	return KindInternal
 }

@@ -44,7 +44,7 @@ func (s *Store) Copy(ctx context.Context, srcBucket, srcKey, bucket, key string,
 // tryCopy copies the source as it is now. done is false if it changed before the copy could be ordered after it.
 func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey string, to *cell, dst *bucket, key string, o CopyOptions) (_ *meta.Object, done bool, err error) {
 	const op = "Copy"
-	source, err := from.sourceObject(op, src, srcKey)
+	source, err := from.object(op, src, srcKey)
 	if err != nil {
 		return nil, false, err
 	}
@@ -58,7 +58,7 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 		Blobs: source.Blobs, Parts: source.Parts,
 	}
 	if from != to {
-		return s.copyBytes(ctx, from, src, srcKey, to, dst, object, o)
+		return s.copyBytes(ctx, from, src, srcKey, source.LSN, to, dst, object, o)
 	}
 	if o.Rehash != nil {
 		sums, err := from.rehash(ctx, src, srcKey, source.LSN, o.Rehash, 0, -1)
@@ -87,22 +87,34 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 		return nil, false, storeError(op, dst.info.Name, key, err)
 	}
 	defer unlock()
-	again, found, err := from.index.GetObject(src.id, srcKey, meta.NullVersion)
+	b, err := to.enter()
 	if err != nil {
+		return nil, false, storeError(op, dst.info.Name, key, err)
+	}
+	defer b.leave()
+	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
 		return nil, false, storeError(op, src.info.Name, srcKey, err)
 	}
-	if !found || again.LSN != source.LSN {
-		return nil, false, nil
-	}
-	if err := s.commitLocked(ctx, op, dst, to, object, o.Check, nil); err != nil {
+	if err := s.commitLocked(ctx, op, b, dst, object, o.Check, nil); err != nil {
 		return nil, false, err
 	}
 	return object, true, nil
 }
 
-// sourceObject looks up the source of a copy.
-func (c *cell) sourceObject(op string, b *bucket, key string) (meta.Object, error) {
-	object, found, err := c.index.GetObject(b.id, key, meta.NullVersion)
+// stillThere reports whether a key holds the version of that LSN. The caller has entered b and holds the key's lock.
+func (b *base) stillThere(bucket *bucket, key string, lsn meta.LSN) (bool, error) {
+	object, found, err := b.index.GetObjectHead(bucket.id, key, meta.NullVersion)
+	return found && object.LSN == lsn, err
+}
+
+// object looks a key up.
+func (c *cell) object(op string, b *bucket, key string) (meta.Object, error) {
+	base, err := c.enter()
+	if err != nil {
+		return meta.Object{}, storeError(op, b.info.Name, key, err)
+	}
+	defer base.leave()
+	object, found, err := base.index.GetObject(b.id, key, meta.NullVersion)
 	if err != nil {
 		return object, storeError(op, b.info.Name, key, err)
 	}
@@ -113,14 +125,14 @@ func (c *cell) sourceObject(op string, b *bucket, key string) (meta.Object, erro
 }
 
 // copyBytes writes the source's bytes again in another cell.
-func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey string, to *cell, dst *bucket, object *meta.Object, o CopyOptions) (*meta.Object, bool, error) {
+func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey string, lsn meta.LSN, to *cell, dst *bucket, object *meta.Object, o CopyOptions) (*meta.Object, bool, error) {
 	const op = "Copy"
-	r, err := from.transfer(ctx, src, srcKey, to, 0, object.Size, o.Rehash)
+	r, err := from.transfer(ctx, src, srcKey, lsn, to, 0, object.Size, o.Rehash)
+	if err == errSourceChanged {
+		return nil, false, nil
+	}
 	if err != nil {
 		return nil, false, storeError(op, src.info.Name, srcKey, err)
-	}
-	if r == nil {
-		return nil, false, nil
 	}
 	if o.Rehash != nil {
 		more, err := o.Finish(r.sums)
@@ -140,16 +152,13 @@ func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey s
 	return object, true, nil
 }
 
-// transfer reads a range of an object of this cell into another. It returns nil when the object is gone or has another size.
-func (c *cell) transfer(ctx context.Context, src *bucket, key string, to *cell, off, n int64, hash io.Writer) (*received, error) {
-	h, err := c.open(src.id, key)
-	if err != nil || h == nil {
+// transfer reads a range of an object of this cell, which must still be the version of that LSN, into another cell.
+func (c *cell) transfer(ctx context.Context, src *bucket, key string, lsn meta.LSN, to *cell, off, n int64, hash io.Writer) (*received, error) {
+	h, err := c.openVersion(src.id, key, lsn)
+	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
-	if off+n > h.info.Size {
-		return nil, nil
-	}
 	body, err := h.Body(ctx, off, n)
 	if err != nil {
 		return nil, err
@@ -162,19 +171,28 @@ func (c *cell) transfer(ctx context.Context, src *bucket, key string, to *cell, 
 	return to.receive(ctx, reader, n)
 }
 
+// openVersion opens the version of that LSN, or says that the source changed.
+func (c *cell) openVersion(bucket meta.BucketID, key string, lsn meta.LSN) (*handle, error) {
+	h, err := c.open(bucket, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case h == nil:
+		return nil, errSourceChanged
+	case h.lsn != lsn:
+		h.Close()
+		return nil, errSourceChanged
+	}
+	return h, nil
+}
+
 // rehash feeds a range of the object, which must still be the version of that LSN, to w. n -1 means to the end.
 func (c *cell) rehash(ctx context.Context, b *bucket, key string, lsn meta.LSN, w io.Writer, off, n int64) (Sums, error) {
-	h, err := c.open(b.id, key)
+	h, err := c.openVersion(b.id, key, lsn)
 	if err != nil {
 		return Sums{}, err
 	}
-	if h == nil {
-		return Sums{}, errSourceChanged
-	}
 	defer h.Close()
-	if h.lsn != lsn {
-		return Sums{}, errSourceChanged
-	}
 	if n < 0 {
 		n = h.info.Size - off
 	}
@@ -230,7 +248,7 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey, bucket, key, id
 
 func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey string, to *cell, bucket, key string, id meta.UploadID, number int, o CopyPartOptions) (_ *meta.UploadPart, done bool, err error) {
 	const op = "CopyPart"
-	source, err := from.sourceObject(op, src, srcKey)
+	source, err := from.object(op, src, srcKey)
 	if err != nil {
 		return nil, false, err
 	}
@@ -256,22 +274,18 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		return &meta.UploadPart{Number: number, Size: n, ETag: final.ETag, Attrs: final.Attrs}, nil
 	}
 	if from != to {
-		r, err := from.transfer(ctx, src, srcKey, to, o.Off, n, o.Hash)
+		r, err := from.transfer(ctx, src, srcKey, source.LSN, to, o.Off, n, o.Hash)
+		if err == errSourceChanged {
+			return nil, false, nil
+		}
 		if err != nil {
 			return nil, false, storeError(op, src.info.Name, srcKey, err)
-		}
-		if r == nil {
-			return nil, false, nil
 		}
 		part, err := finish(r.sums)
 		if err == nil {
 			err = s.putPart(ctx, op, bucket, key, to, id, part, r)
 		}
-		if err != nil && KindOf(err) != KindUnknownOutcome {
-			to.forget(r)
-			return nil, false, err
-		}
-		r.release()
+		to.settle(r, err)
 		return part, err == nil, err
 	}
 	refs := sliceRefs(source.Blobs, o.Off, n)
@@ -298,14 +312,15 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		return nil, false, storeError(op, bucket, key, err)
 	}
 	defer unlock()
-	again, found, err := from.index.GetObject(src.id, srcKey, meta.NullVersion)
+	b, err := to.enter()
 	if err != nil {
+		return nil, false, storeError(op, bucket, key, err)
+	}
+	defer b.leave()
+	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
 		return nil, false, storeError(op, src.info.Name, srcKey, err)
 	}
-	if !found || again.LSN != source.LSN {
-		return nil, false, nil
-	}
-	if err := s.putPartLocked(ctx, op, bucket, key, to, id, part, nil); err != nil {
+	if err := s.putPartLocked(ctx, op, bucket, key, b, id, part, nil); err != nil {
 		return nil, false, err
 	}
 	return part, true, nil
@@ -333,8 +348,13 @@ func sliceRefs(refs []meta.BlobRef, off, n int64) []meta.BlobRef {
 // refsSum composes the checksum of a run of bytes from what the index has, without reading them. That works where the run begins and
 // ends at units, as the parts of most copies do.
 func (c *cell) refsSum(refs []meta.BlobRef) (sum uint64, ok bool) {
+	b, err := c.enter()
+	if err != nil {
+		return 0, false
+	}
+	defer b.leave()
 	for _, ref := range refs {
-		blob, found, err := c.index.GetBlob(ref.Blob)
+		blob, found, err := b.index.GetBlob(ref.Blob)
 		if err != nil || !found {
 			return 0, false
 		}

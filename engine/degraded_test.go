@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"penstock/engine/drive"
 )
@@ -99,12 +100,12 @@ func TestDriveFailsUnderLoad(t *testing.T) {
 
 // TestDriveHangs lets a drive hang for ever in the middle of a write: it is given up, the client's write succeeds elsewhere.
 func TestDriveHangs(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for the write timeout")
-	}
 	plan := drive.NewPlan(1)
 	drives := memDrives(4, 0)
-	s := mustOpen(t, testOptions(t, -1), plan.WrapAll(drives))
+	opts := testOptions(t, -1)
+	tune := opts.tune
+	opts.tune = func(c *cell) { tune(c); c.limits.write = time.Second }
+	s := mustOpen(t, opts, plan.WrapAll(drives))
 	mustBucket(t, s, testBucket)
 	plan.Add(drive.Rule{On: drive.OnWrite, Drive: drives[2].ID(), Times: -1, Do: drive.Hang})
 	want := payload(7, 900_000)

@@ -17,7 +17,7 @@ import (
 const windowLen = 2 << 20
 
 // eagerBlobs is how many blobs of an object are looked up when it is opened. Objects of more keep a view of
-// the index instead and look their blobs up as the range reaches them, so that opening one costs the same at 10,000 parts.
+// the index instead and look their blobs up as the range reaches them: a range of a large object needs few of them.
 const eagerBlobs = 4
 
 var errRange = errors.New("the range lies outside the object")
@@ -27,8 +27,8 @@ type handle struct {
 	c          *cell
 	info       ObjectInfo
 	refs       []meta.BlobRef
-	blobs      []meta.Blob // The first blobs of refs, by index; the rest are looked up through view.
-	view       *meta.View  // nil when blobs has them all.
+	blobs      []meta.Blob // Of refs, by index; nil when there are many, which are looked up as they are reached.
+	base       *base       // The base it was opened on, which holds its view if there are many.
 	lsn        meta.LSN
 	generation uint64
 	close      sync.Once
@@ -36,55 +36,77 @@ type handle struct {
 
 // open looks the object up. It returns a nil handle and no error when there is none.
 func (c *cell) open(bucket meta.BucketID, key string) (*handle, error) {
-	h := &handle{c: c, generation: c.generations.enter()}
-	ok := false
-	defer func() {
-		if !ok {
-			h.Close()
-		}
-	}()
-	object, found, err := c.index.GetObject(bucket, key, meta.NullVersion)
-	if err != nil || !found {
+	b, err := c.enter()
+	if err != nil {
 		return nil, err
 	}
-	if len(object.Blobs) > eagerBlobs {
-		h.view = c.index.View()
-		// The object as the view sees it, so that all its blobs are there.
-		if object, found, err = h.view.GetObject(bucket, key, meta.NullVersion); err != nil || !found {
-			return nil, err
-		}
-	} else {
-		for i, ref := range object.Blobs {
-			blob, found, err := c.index.GetBlob(ref.Blob)
-			if err != nil {
-				return nil, err
-			}
-			if !found {
-				// Deleted or replaced between the two looks: look again, at one instant.
-				return c.openAt(h, bucket, key, &ok)
-			}
-			if i == 0 {
-				h.blobs = make([]meta.Blob, 0, len(object.Blobs))
-			}
-			h.blobs = append(h.blobs, blob)
-		}
+	defer b.leave()
+	h := &handle{c: c, base: b, generation: c.generations.enter()}
+	found, err := h.find(bucket, key)
+	if err != nil || !found {
+		h.Close()
+		return nil, err
 	}
-	h.info, h.refs, h.lsn = objectInfo(&object), object.Blobs, object.LSN
-	ok = true
 	return h, nil
 }
 
-// openAt fills h from a view of the index, in which an object and its blobs cannot disagree.
-func (c *cell) openAt(h *handle, bucket meta.BucketID, key string, ok *bool) (*handle, error) {
-	h.view = c.index.View()
-	h.blobs = nil
-	object, found, err := h.view.GetObject(bucket, key, meta.NullVersion)
+// find fills h. The caller has entered h.base.
+func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
+	object, found, err := h.base.index.GetObject(bucket, key, meta.NullVersion)
 	if err != nil || !found {
-		return nil, err
+		return false, err
+	}
+	if len(object.Blobs) <= eagerBlobs {
+		var blobs []meta.Blob
+		for _, ref := range object.Blobs {
+			blob, there, err := h.base.index.GetBlob(ref.Blob)
+			if err != nil {
+				return false, err
+			}
+			if !there {
+				break
+			}
+			blobs = append(blobs, blob)
+		}
+		if len(blobs) == len(object.Blobs) {
+			h.info, h.refs, h.blobs, h.lsn = objectInfo(&object), object.Blobs, blobs, object.LSN
+			return true, nil
+		}
+		// Deleted or replaced between the looks: look again, at one instant.
+	}
+	view := h.base.hold(h)
+	if object, found, err = view.GetObject(bucket, key, meta.NullVersion); err != nil || !found {
+		return false, err
 	}
 	h.info, h.refs, h.lsn = objectInfo(&object), object.Blobs, object.LSN
-	*ok = true
-	return h, nil
+	return true, nil
+}
+
+// hold makes a view of the index for a handle, which lives until drop, or until the base ends. The caller has entered b.
+func (b *base) hold(h *handle) *meta.View {
+	view := b.index.View()
+	b.viewsMu.Lock()
+	defer b.viewsMu.Unlock()
+	b.views[h] = view
+	return view
+}
+
+// view returns the view that was made for a handle, or nil.
+func (b *base) view(h *handle) *meta.View {
+	b.viewsMu.Lock()
+	defer b.viewsMu.Unlock()
+	return b.views[h]
+}
+
+func (b *base) drop(h *handle) {
+	b.viewsMu.Lock()
+	defer b.viewsMu.Unlock()
+	if view := b.views[h]; view != nil {
+		delete(b.views, h)
+		if err := view.Close(); err != nil {
+			b.c.log.Warn("a view of the index was not closed", "error", err)
+		}
+	}
 }
 
 // blob returns the blob of the reference of that index.
@@ -92,9 +114,24 @@ func (h *handle) blob(i int) (meta.Blob, error) {
 	if i < len(h.blobs) {
 		return h.blobs[i], nil
 	}
-	blob, found, err := h.view.GetBlob(h.refs[i].Blob)
+	id := h.refs[i].Blob
+	if h.base.enter() == nil {
+		defer h.base.leave()
+		blob, found, err := h.base.view(h).GetBlob(id)
+		if err == nil && !found {
+			err = fmt.Errorf("blob %x is not in the index: %w", id, errCorrupt)
+		}
+		return blob, err
+	}
+	// The base has ended since. A blob never changes, so the next one serves as well, as long as nobody has deleted it.
+	b, err := h.c.enter()
+	if err != nil {
+		return meta.Blob{}, err
+	}
+	defer b.leave()
+	blob, found, err := b.index.GetBlob(id)
 	if err == nil && !found {
-		err = fmt.Errorf("blob %x is not in the index: %w", h.refs[i].Blob, errCorrupt)
+		err = fmt.Errorf("blob %x was deleted while the index was replaced: %w", id, errUnreadable)
 	}
 	return blob, err
 }
@@ -103,9 +140,7 @@ func (h *handle) Info() *ObjectInfo { return &h.info }
 
 func (h *handle) Close() {
 	h.close.Do(func() {
-		if h.view != nil {
-			h.view.Close()
-		}
+		h.base.drop(h)
 		h.c.generations.leave(h.generation)
 	})
 }
@@ -119,10 +154,9 @@ func (h *handle) Body(ctx context.Context, off, n int64) (Body, error) {
 	if n == 0 {
 		return b, nil
 	}
-	admission, cancel := context.WithTimeout(ctx, admissionWait)
-	defer cancel()
-	b.begin(waitFor(admission, h.c))
-	if err := b.advance(); err != nil {
+	get := h.c.waitUpTo(ctx, admissionWait)
+	b.begin(get)
+	if err := b.advance(get); err != nil {
 		b.Close()
 		return nil, storeError("Body", "", h.info.Key, err)
 	}
@@ -155,16 +189,22 @@ type pendingRead struct {
 	err    error
 }
 
-func (p *pendingRead) finish(ctx context.Context) (window, error) {
+// finish returns verified bytes, and what is left to read of the window if these are not all.
+func (p *pendingRead) finish(ctx context.Context, get getBuf) (w window, rest *pendingRead, err error) {
 	switch {
 	case p.err != nil:
-		return window{}, p.err
+		return window{}, nil, p.err
 	case p.stripe != nil:
-		return p.stripe.finish(ctx)
+		w, left, err := p.stripe.finish(get)
+		if err == nil && left != nil {
+			rest = &pendingRead{stripe: left}
+		}
+		return w, rest, err
 	case p.inline != nil:
-		return p.inline.finish(ctx)
+		w, err := p.inline.finish(ctx)
+		return w, nil, err
 	}
-	return p.ready, nil
+	return p.ready, nil, nil
 }
 
 func (p *pendingRead) close() {
@@ -235,12 +275,11 @@ func (c *cell) windowBudget(ext meta.Extent, off int64) int64 {
 }
 
 // advance replaces the current window by the next one, which has begun.
-func (b *body) advance() error {
-	b.now.release()
+func (b *body) advance(get getBuf) error {
+	b.now.release() // First: what follows may wait for memory.
 	b.now, b.rest = window{}, nil
-	p := b.next
-	b.next = nil
-	w, err := p.finish(b.ctx)
+	w, rest, err := b.next.finish(b.ctx, get)
+	b.next = rest
 	if err != nil {
 		return err
 	}
@@ -258,17 +297,16 @@ func (b *body) step() error {
 }
 
 func (b *body) tryStep() error {
+	get := b.h.c.waitUpTo(b.ctx, bufferWait)
 	if b.next == nil {
 		b.now.release()
 		b.now, b.rest = window{}, nil
 		if b.left == 0 {
 			return io.EOF
 		}
-		ctx, cancel := context.WithTimeout(b.ctx, bufferWait)
-		defer cancel()
-		b.begin(waitFor(ctx, b.h.c))
+		b.begin(get)
 	}
-	if err := b.advance(); err != nil {
+	if err := b.advance(get); err != nil {
 		return storeError("Body", "", b.h.info.Key, err)
 	}
 	return nil
@@ -284,10 +322,6 @@ func (b *body) readAhead() {
 			return nil, errNoBuffer
 		})
 	}
-}
-
-func waitFor(ctx context.Context, c *cell) getBuf {
-	return func(n int) (*ioring.Buf, error) { return c.arena.Get(ctx, n) }
 }
 
 func (b *body) WriteTo(w io.Writer) (written int64, err error) {

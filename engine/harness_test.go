@@ -60,6 +60,10 @@ func testOptions(t testing.TB, parity int) Options {
 	o := Options{
 		Drives: []string{"memory"}, Parity: parity, Memory: MinMemory,
 		JournalSegment: MinJournalSegment, BulkSegment: 8 << 20,
+		tune: func(c *cell) {
+			c.limits.poll, c.limits.look, c.limits.flush = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+			c.limits.soonest, c.limits.retry = 20*time.Millisecond, 50*time.Millisecond
+		},
 	}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
@@ -90,18 +94,17 @@ func openOn(ctx context.Context, opts Options, drives []drive.Drive) (*Store, er
 	c.drives = drives
 	s.cells = []*cell{c}
 	arenaLen, _ := splitMemory(opts.Memory)
-	if c.arena, err = ioring.NewArena(ioring.ArenaOptions{Size: arenaLen, Node: -1}); err != nil {
+	if c.arena, err = ioring.NewArena(ioring.ArenaOptions{Size: arenaLen, Node: -1, NoPrefault: true}); err != nil {
 		return nil, err
 	}
 	if err := c.start(ctx, id.Known, opts.Memory); err != nil {
 		s.Close(ctx)
 		return nil, err
 	}
-	if err := s.loadBuckets(); err != nil {
+	if err := s.begin(); err != nil {
 		s.Close(ctx)
 		return nil, err
 	}
-	c.run()
 	return s, nil
 }
 
@@ -227,7 +230,7 @@ func dump(t testing.TB, s *Store) string {
 	t.Helper()
 	var b bytes.Buffer
 	for _, c := range s.cells {
-		if err := c.index.Dump(&b); err != nil {
+		if err := c.base.Load().index.Dump(&b); err != nil {
 			t.Fatal(err)
 		}
 	}

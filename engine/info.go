@@ -108,7 +108,7 @@ type Stats struct {
 	ArenaWaits, ArenaFailures     uint64 // Requests that waited for a buffer, and those that gave up.
 	CacheHits, CacheMisses        uint64
 	CacheLen                      int64  // Bytes in the cache of small objects.
-	JournalBatches, JournalGroups uint64 // A group is what one request has committed.
+	JournalBatches, JournalGroups uint64 // Since the journal was opened. A group is what one request has committed.
 	JournalRecords, JournalLen    uint64 // Records, and their bytes.
 	JournalWrites                 uint64 // Shard blocks written.
 	JournalFailovers              uint64 // Journal volumes given up because of a drive.
@@ -116,6 +116,7 @@ type Stats struct {
 	CorruptUnits                  uint64 // Units that a drive returned and that did not match their checksum.
 	StripeRetries                 uint64 // Stripes written again because a drive failed under them.
 	VolumesFreed, Checkpoints     uint64
+	Failovers                     uint64 // Times an index was replaced because it, its drive or the journal failed.
 }
 
 // Stats returns the counts. Each is right; they are not all of one instant.
@@ -137,7 +138,7 @@ func (s *Store) Stats() Stats {
 		t.ArenaWaits, t.ArenaFailures = t.ArenaWaits+a.Waits, t.ArenaFailures+a.Failures
 		t.CacheHits, t.CacheMisses = t.CacheHits+uint64(c.cache.hits.Load()), t.CacheMisses+uint64(c.cache.misses.Load())
 		t.CacheLen += c.cache.used()
-		j := c.journal.Stats()
+		j := c.base.Load().journal.Stats()
 		t.JournalBatches, t.JournalGroups = t.JournalBatches+j.Batches, t.JournalGroups+j.Groups
 		t.JournalRecords, t.JournalLen = t.JournalRecords+j.Records, t.JournalLen+j.Bytes
 		t.JournalWrites, t.JournalFailovers = t.JournalWrites+j.Writes, t.JournalFailovers+j.Failovers
@@ -146,6 +147,7 @@ func (s *Store) Stats() Stats {
 		t.StripeRetries += uint64(c.stats.stripeRetries.Load())
 		t.VolumesFreed += uint64(c.stats.volumesFreed.Load())
 		t.Checkpoints += uint64(c.stats.checkpoints.Load())
+		t.Failovers += uint64(c.stats.failovers.Load())
 	}
 	return t
 }

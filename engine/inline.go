@@ -38,9 +38,15 @@ func (r *inlineRead) finish(ctx context.Context) (window, error) {
 // readInline returns the verified bytes of an inline extent, in arena memory that the caller releases.
 func (c *cell) readInline(ctx context.Context, ext meta.Extent) (*ioring.Buf, []byte, error) {
 	verify := func(b []byte) bool { return erasure.Checksum(b) == ext.Sum }
-	buf, bytes, degraded, err := c.journal.Read(ctx, ext.At, 0, int(ext.Len), verify)
+	// A journal whose base has ended reads as well as any: reading takes its volumes alone.
+	buf, bytes, degraded, err := c.base.Load().journal.Read(ctx, ext.At, 0, int(ext.Len), verify)
 	if degraded {
 		c.stats.degradedReads.Add(1)
+		if vol := c.set.Get(ext.Volume); vol != nil {
+			if file := vol.Shard(int(ext.At.Shard)); file != nil {
+				c.suspect(vol, int(ext.At.Shard), file)
+			}
+		}
 	}
 	if err != nil {
 		if errors.Is(err, journal.ErrDamaged) {

@@ -20,7 +20,7 @@ func (s *Store) List(_ context.Context, bucket string, o ListOptions) (ListPage,
 	}
 	pages := make([]meta.ListPage, len(s.cells))
 	for i, c := range s.cells {
-		pages[i], err = c.index.ListObjects(b.id, meta.ListOptions{
+		pages[i], err = c.listObjects(b.id, meta.ListOptions{
 			Prefix: o.Prefix, Delimiter: o.Delimiter, After: o.After, AfterPrefix: o.SkipPrefix, Max: o.Max,
 		})
 		if err != nil {
@@ -28,6 +28,15 @@ func (s *Store) List(_ context.Context, bucket string, o ListOptions) (ListPage,
 		}
 	}
 	return mergePages(pages, o.Max), nil
+}
+
+func (c *cell) listObjects(bucket meta.BucketID, o meta.ListOptions) (meta.ListPage, error) {
+	b, err := c.enter()
+	if err != nil {
+		return meta.ListPage{}, err
+	}
+	defer b.leave()
+	return b.index.ListObjects(bucket, o)
 }
 
 // mergePages merges pages of the same listing that hold different keys. Each has up to max entries and is complete up to its last one.
@@ -104,7 +113,7 @@ func (s *Store) ListUploads(_ context.Context, bucket string, o UploadListOption
 	}
 	pages := make([]meta.UploadPage, len(s.cells))
 	for i, c := range s.cells {
-		pages[i], err = c.index.ListUploads(b.id, meta.UploadListOptions{
+		pages[i], err = c.listUploads(b.id, meta.UploadListOptions{
 			Prefix: o.Prefix, Delimiter: o.Delimiter, KeyMarker: o.KeyMarker, After: marker, AfterPrefix: isPrefix, Max: o.Max,
 		})
 		if err != nil {
@@ -112,6 +121,15 @@ func (s *Store) ListUploads(_ context.Context, bucket string, o UploadListOption
 		}
 	}
 	return mergeUploads(pages, o.Max), nil
+}
+
+func (c *cell) listUploads(bucket meta.BucketID, o meta.UploadListOptions) (meta.UploadPage, error) {
+	b, err := c.enter()
+	if err != nil {
+		return meta.UploadPage{}, err
+	}
+	defer b.leave()
+	return b.index.ListUploads(bucket, o)
 }
 
 // uploadMarker finds where a listing goes on. An upload that is gone by now leaves the page to go on after its key: what began
@@ -124,7 +142,7 @@ func (s *Store) uploadMarker(op string, b *bucket, o UploadListOptions) (meta.Up
 	if !ok {
 		return meta.UploadMarker{}, &Error{Op: op, Bucket: b.info.Name, Kind: KindNoSuchUpload, Err: errUploadMarker}
 	}
-	upload, found, err := s.cellOf(b, o.KeyMarker).index.GetUpload(id)
+	upload, found, err := s.cellOf(b, o.KeyMarker).upload(id)
 	if err != nil {
 		return meta.UploadMarker{}, storeError(op, b.info.Name, o.KeyMarker, err)
 	}

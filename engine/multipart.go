@@ -79,13 +79,20 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, attrs []At
 	if err := checkKey(op, b, key); err != nil {
 		return "", err
 	}
+	if err := checkAttrs(attrs); err != nil {
+		return "", storeError(op, bucket, key, err)
+	}
+	c := s.cellOf(b, key)
+	if err := c.checkFull(); err != nil {
+		return "", storeError(op, bucket, key, err)
+	}
 	if err := b.enter(op); err != nil {
 		return "", err
 	}
 	defer b.leave()
 	upload := meta.Upload{Bucket: b.id, Key: key, Initiated: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
 	rand.Read(upload.ID[:]) // Never fails: crypto/rand ends the process instead.
-	if err := s.cellOf(b, key).commit(ctx, &meta.CreateUpload{Upload: upload}); err != nil {
+	if err := c.commit(ctx, &meta.CreateUpload{Upload: upload}); err != nil {
 		return "", storeError(op, bucket, key, err)
 	}
 	return formatUploadID(upload.ID), nil
@@ -112,7 +119,7 @@ func (s *Store) findUpload(op, bucketName, key, id string) (*bucket, *cell, meta
 	if !ok {
 		return nil, nil, meta.Upload{}, none
 	}
-	upload, found, err := c.index.GetUpload(uploadID)
+	upload, found, err := c.upload(uploadID)
 	if err != nil {
 		return nil, nil, meta.Upload{}, storeError(op, bucketName, key, err)
 	}
@@ -120,6 +127,15 @@ func (s *Store) findUpload(op, bucketName, key, id string) (*bucket, *cell, meta
 		return nil, nil, meta.Upload{}, none
 	}
 	return b, c, upload, nil
+}
+
+func (c *cell) upload(id meta.UploadID) (meta.Upload, bool, error) {
+	b, err := c.enter()
+	if err != nil {
+		return meta.Upload{}, false, err
+	}
+	defer b.leave()
+	return b.index.GetUpload(id)
 }
 
 // PutPart stores a body as a part of an upload, replacing a former part of that number.
@@ -143,12 +159,7 @@ func (s *Store) PutPart(ctx context.Context, bucket, key, id string, number int,
 	}
 	part := meta.UploadPart{Number: number, Size: r.sums.Size, ETag: final.ETag, Attrs: joinAttrs(o.Attrs, final.Attrs)}
 	err = s.putPart(ctx, op, bucket, key, c, upload.ID, &part, r)
-	switch {
-	case err == nil || KindOf(err) == KindUnknownOutcome:
-		r.release()
-	default:
-		c.forget(r)
-	}
+	c.settle(r, err)
 	if err != nil {
 		return PartInfo{}, err
 	}
@@ -165,18 +176,23 @@ func checkPartNumber(op, bucket, key string, number int) error {
 // putPart commits a part if its upload is still there. The caller keeps r, and what the part references, alive.
 func (s *Store) putPart(ctx context.Context, op, bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received) error {
 	defer c.uploads.shared(id)()
-	return s.putPartLocked(ctx, op, bucket, key, c, id, part, r)
+	b, err := c.enter()
+	if err != nil {
+		return storeError(op, bucket, key, err)
+	}
+	defer b.leave()
+	return s.putPartLocked(ctx, op, bucket, key, b, id, part, r)
 }
 
-// putPartLocked is putPart for a caller that holds the upload's gate. The gate comes before any key's lock.
-func (s *Store) putPartLocked(ctx context.Context, op, bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received) error {
-	if _, found, err := c.index.GetUpload(id); err != nil {
+// putPartLocked is putPart for a caller that holds the upload's gate and has entered b. The upload's gate comes before any key's lock.
+func (s *Store) putPartLocked(ctx context.Context, op, bucket, key string, b *base, id meta.UploadID, part *meta.UploadPart, r *received) error {
+	if _, found, err := b.index.GetUpload(id); err != nil {
 		return storeError(op, bucket, key, err)
 	} else if !found {
 		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
 	}
 	part.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := c.commitPart(ctx, id, part, r); err != nil {
+	if err := b.commitPart(ctx, id, part, r); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
@@ -192,43 +208,35 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 	fail := func(kind Kind, err error) (ObjectInfo, error) {
 		return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: kind, Err: err}
 	}
-	if err := b.enter(op); err != nil {
-		return ObjectInfo{}, err
-	}
-	defer b.leave()
-	defer c.uploads.exclusive(upload.ID)()
-	if _, found, err := c.index.GetUpload(upload.ID); err != nil {
-		return ObjectInfo{}, storeError(op, bucket, key, err)
-	} else if !found {
-		return fail(KindNoSuchUpload, nil)
-	}
-	object := meta.Object{Key: key, Attrs: upload.Attrs}
-	infos := make([]PartInfo, 0, len(o.Parts))
 	for i := 1; i < len(o.Parts); i++ { // Before anything else is said of the parts, as Amazon has it.
 		if o.Parts[i].Number <= o.Parts[i-1].Number {
 			return fail(KindInvalidPartOrder, fmt.Errorf("part %d after part %d", o.Parts[i].Number, o.Parts[i-1].Number))
 		}
 	}
-	for i, want := range o.Parts {
-		part, found, err := c.index.GetPart(upload.ID, want.Number)
-		if err != nil {
+	if len(o.Parts) == 0 {
+		return fail(KindInvalidPart, errors.New("no part named"))
+	}
+	if err := b.enter(op); err != nil {
+		return ObjectInfo{}, err
+	}
+	defer b.leave()
+	defer c.uploads.exclusive(upload.ID)()
+	unlock, err := c.locks.lock(ctx, lockName(b.id, key))
+	if err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
+	defer unlock()
+	base, err := c.enter()
+	if err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
+	defer base.leave()
+	object, infos, kind, err := s.assemble(base, &upload, o.Parts)
+	if err != nil {
+		if kind == KindInternal {
 			return ObjectInfo{}, storeError(op, bucket, key, err)
 		}
-		if !found || part.ETag != want.ETag {
-			return fail(KindInvalidPart, fmt.Errorf("part %d", want.Number))
-		}
-		if part.Size < s.minPart && i < len(o.Parts)-1 {
-			return fail(KindPartTooSmall, fmt.Errorf("part %d has %d bytes of at least %d", part.Number, part.Size, s.minPart))
-		}
-		if object.Size += part.Size; object.Size > MaxObjectLen {
-			return fail(KindTooLarge, fmt.Errorf("more than %d bytes", int64(MaxObjectLen)))
-		}
-		object.Blobs = append(object.Blobs, part.Blobs...)
-		object.Parts = append(object.Parts, meta.Part{Number: part.Number, Size: part.Size, Attrs: part.Attrs})
-		infos = append(infos, partInfo(&part))
-	}
-	if len(infos) == 0 {
-		return fail(KindInvalidPart, errors.New("no part named"))
+		return fail(kind, err)
 	}
 	final, err := o.Finish(infos, upload.Attrs)
 	if err != nil {
@@ -236,26 +244,47 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 	}
 	object.ETag = final.ETag
 	object.Attrs = joinAttrs(upload.Attrs, final.Attrs)
-
-	unlock, err := c.locks.lock(ctx, lockName(b.id, key))
-	if err != nil {
+	if err := checkAttrs(object.Attrs); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
-	defer unlock()
-	if o.Check != nil {
-		current, found, err := c.index.GetObject(b.id, key, meta.NullVersion)
-		if err != nil {
-			return ObjectInfo{}, storeError(op, bucket, key, err)
-		}
-		if err := runCheck(o.Check, &current, found); err != nil {
-			return fail(KindPrecondition, err)
-		}
+	if err := base.check(b.id, key, o.Check); err != nil {
+		return ObjectInfo{}, checkError(op, bucket, key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := c.commit(ctx, &meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
+	if err := base.commit(ctx, &meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
 	return objectInfo(&object), nil
+}
+
+// assemble makes the object of the parts named. An error of KindInternal is one of the store, the others are the caller's.
+func (s *Store) assemble(b *base, upload *meta.Upload, parts []CompletePart) (object meta.Object, infos []PartInfo, kind Kind, err error) {
+	if _, found, err := b.index.GetUpload(upload.ID); err != nil {
+		return object, nil, KindInternal, err
+	} else if !found {
+		return object, nil, KindNoSuchUpload, errors.New("it was completed or aborted meanwhile")
+	}
+	object.Key = upload.Key
+	object.Parts = make([]meta.Part, 0, min(len(parts), MaxPartNumber))
+	for i, want := range parts {
+		part, found, err := b.index.GetPart(upload.ID, want.Number)
+		if err != nil {
+			return object, nil, KindInternal, err
+		}
+		if !found || part.ETag != want.ETag {
+			return object, nil, KindInvalidPart, fmt.Errorf("part %d", want.Number)
+		}
+		if part.Size < s.minPart && i < len(parts)-1 {
+			return object, nil, KindPartTooSmall, fmt.Errorf("part %d has %d bytes of at least %d", part.Number, part.Size, s.minPart)
+		}
+		if object.Size += part.Size; object.Size > MaxObjectLen {
+			return object, nil, KindTooLarge, fmt.Errorf("more than %d bytes", int64(MaxObjectLen))
+		}
+		object.Blobs = append(object.Blobs, part.Blobs...)
+		object.Parts = append(object.Parts, meta.Part{Number: part.Number, Size: part.Size, Attrs: part.Attrs})
+		infos = append(infos, partInfo(&part))
+	}
+	return object, infos, KindInternal, nil
 }
 
 // AbortUpload drops an upload and its parts.
@@ -270,12 +299,17 @@ func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
 	}
 	defer b.leave()
 	defer c.uploads.exclusive(upload.ID)()
-	if _, found, err := c.index.GetUpload(upload.ID); err != nil {
+	base, err := c.enter()
+	if err != nil {
+		return storeError(op, bucket, key, err)
+	}
+	defer base.leave()
+	if _, found, err := base.index.GetUpload(upload.ID); err != nil {
 		return storeError(op, bucket, key, err)
 	} else if !found {
 		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
 	}
-	if err := c.commit(ctx, &meta.AbortUpload{Upload: upload.ID}); err != nil {
+	if err := base.commit(ctx, &meta.AbortUpload{Upload: upload.ID}); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
@@ -284,7 +318,7 @@ func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
 // abortAll drops every upload of a bucket whose gate the caller holds for writing.
 func (c *cell) abortAll(ctx context.Context, bucket meta.BucketID) error {
 	for {
-		page, err := c.index.ListUploads(bucket, meta.UploadListOptions{Max: MaxListEntries})
+		page, err := c.listUploads(bucket, meta.UploadListOptions{Max: MaxListEntries})
 		if err != nil {
 			return err
 		}
@@ -310,11 +344,20 @@ func (s *Store) ListParts(_ context.Context, bucket, key, id string, after, max 
 	if err != nil {
 		return PartPage{}, err
 	}
-	parts, more, err := c.index.ListParts(upload.ID, after, min(max, MaxListEntries))
+	page := PartPage{Upload: uploadInfo(&upload)}
+	if max <= 0 {
+		return page, nil
+	}
+	base, err := c.enter()
 	if err != nil {
 		return PartPage{}, storeError(op, bucket, key, err)
 	}
-	page := PartPage{Upload: uploadInfo(&upload), Truncated: more, Parts: make([]PartInfo, len(parts))}
+	defer base.leave()
+	parts, more, err := base.index.ListParts(upload.ID, after, min(max, MaxListEntries))
+	if err != nil {
+		return PartPage{}, storeError(op, bucket, key, err)
+	}
+	page.Truncated, page.Parts = more, make([]PartInfo, len(parts))
 	for i := range parts {
 		page.Parts[i] = partInfo(&parts[i])
 		page.Next = parts[i].Number

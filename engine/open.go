@@ -14,6 +14,7 @@ import (
 
 	"penstock/engine/drive"
 	"penstock/ioring"
+	"penstock/meta"
 	"penstock/numa"
 )
 
@@ -63,14 +64,24 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		}
 		s.cells = append(s.cells, c)
 	}
-	if err := s.loadBuckets(); err != nil {
+	if err := s.begin(); err != nil {
 		s.Close(ctx)
 		return nil, err
 	}
+	return s, nil
+}
+
+// begin lets the store be used once its cells have started.
+func (s *Store) begin() error {
+	first := s.cells[0]
+	if err := s.loadBuckets(first.base.Load()); err != nil {
+		return err
+	}
+	first.recovered = s.loadBuckets
 	for _, c := range s.cells {
 		c.run()
 	}
-	return s, nil
+	return nil
 }
 
 func newStore(opts Options) *Store {
@@ -140,10 +151,10 @@ func planCells(opts *Options) ([]cellPlan, error) {
 		}
 	}
 	fresh := len(formatted) == 0
-	if fresh && len(hurt) > 0 {
-		return nil, &UsageError{hurt[0].Err}
-	}
 	if fresh || unfinished(formatted, len(found)) {
+		if len(hurt) > 0 {
+			return nil, &UsageError{hurt[0].Err}
+		}
 		if !opts.Format {
 			return nil, usage("drive %s is blank; start a server on it once to format it", append(blank, absent...)[0].Path)
 		}
@@ -346,25 +357,48 @@ func splitMemory(memory int64) (arena, rest int64) {
 	return arena, memory - arena
 }
 
-// loadBuckets reads the buckets from the index of cell 0.
-func (s *Store) loadBuckets() error {
+// loadBuckets makes the buckets known that a base of cell 0 has. It may not be the first base: then buckets
+// may have come and gone without this process having been told whether they would.
+func (s *Store) loadBuckets(b *base) error {
+	found := make(map[string]meta.Bucket)
 	after := ""
 	for {
-		buckets, more, err := s.cells[0].index.ListBuckets(after, "", MaxListEntries)
+		buckets, more, err := b.index.ListBuckets(after, "", MaxListEntries)
 		if err != nil {
 			return err
 		}
 		for _, b := range buckets {
-			s.buckets[b.Name] = newBucket(b)
+			found[b.Name] = b
 			after = b.Name
 		}
 		if !more {
-			return nil
+			break
 		}
 	}
+	var gone []*bucket
+	s.mu.Lock()
+	for name, known := range s.buckets {
+		if b, ok := found[name]; !ok || b.ID != known.id {
+			delete(s.buckets, name)
+			gone = append(gone, known)
+		}
+	}
+	for name, b := range found {
+		if s.buckets[name] == nil {
+			s.buckets[name] = newBucket(b)
+		}
+	}
+	s.mu.Unlock()
+	for _, b := range gone {
+		b.gate.Lock() // Writes that hold it fail for want of a base.
+		b.deleted = true
+		b.gate.Unlock()
+	}
+	return nil
 }
 
-// Close stops the store. Requests in progress must have ended.
+// Close stops the store. Requests in progress should have ended: it waits for those that use the index until ctx ends, and
+// those that go on find the store unavailable.
 func (s *Store) Close(ctx context.Context) error {
 	var errs []error
 	for _, c := range s.cells {
@@ -376,10 +410,12 @@ func (s *Store) Close(ctx context.Context) error {
 // Ready reports why the store cannot serve reads and writes, or nil.
 func (s *Store) Ready(context.Context) error {
 	for _, c := range s.cells {
-		if err := c.index.Err(); err != nil {
-			return &Error{Op: "Ready", Kind: KindUnavailable, Err: err}
+		b, err := c.enter()
+		if err == nil {
+			err = errors.Join(b.index.Err(), b.journal.Err())
+			b.leave()
 		}
-		if err := c.journal.Err(); err != nil {
+		if err != nil {
 			return &Error{Op: "Ready", Kind: KindUnavailable, Err: err}
 		}
 	}
@@ -390,6 +426,9 @@ func (s *Store) Ready(context.Context) error {
 func (s *Store) bucketPage(names []string, max int) BucketPage {
 	slices.Sort(names)
 	var page BucketPage
+	if max <= 0 {
+		return page
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, name := range names {

@@ -28,4 +28,6 @@ type Options struct {
 
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
+
+	tune func(*cell) // For tests: changes limits of a new cell.
 }

@@ -14,6 +14,9 @@ type opWait struct {
 func newOpWait(n int) *opWait {
 	w := &opWait{ch: make(chan struct{})}
 	w.left.Store(int32(n))
+	if n == 0 {
+		close(w.ch)
+	}
 	return w
 }
 
@@ -23,8 +26,9 @@ func (w *opWait) done() {
 	}
 }
 
-// skip counts an operation that was never started.
-func (w *opWait) skip() { w.done() }
+// waitSteps is into how many steps the time of a wait is divided. A process that was stopped, or that nobody gave a CPU, finds all
+// timers expired when it goes on, before it has looked at what has come in meanwhile. So only one step counts as waited then.
+const waitSteps = 8
 
 // wait returns when nothing is left, or after the time given, and reports which.
 func (w *opWait) wait(limit time.Duration) bool {
@@ -33,12 +37,17 @@ func (w *opWait) wait(limit time.Duration) bool {
 		return true
 	default:
 	}
-	timer := time.NewTimer(limit)
+	timer := time.NewTimer(limit / waitSteps)
 	defer timer.Stop()
-	select {
-	case <-w.ch:
-		return true
-	case <-timer.C:
-		return false
+	for step := 1; ; step++ {
+		select {
+		case <-w.ch:
+			return true
+		case <-timer.C:
+		}
+		if step == waitSteps {
+			return false
+		}
+		timer.Reset(limit / waitSteps)
 	}
 }

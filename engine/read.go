@@ -4,22 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
-	"penstock/engine/drive"
 	"penstock/engine/volume"
 	"penstock/erasure"
 	"penstock/ioring"
 	"penstock/meta"
-)
-
-const (
-	// hedgeAfter is when a read that could be reconstructed instead stops waiting for a drive.
-	hedgeAfter = 300 * time.Millisecond
-
-	// readTimeout is how long a read waits for a drive when there is nothing left to reconstruct from.
-	readTimeout = 10 * time.Second
 )
 
 var (
@@ -47,7 +37,8 @@ func (w window) release() {
 //
 // A healthy read takes only the units that the range touches. If a drive is known to be missing, or a unit turns out unreadable or wrong, the
 // rows concerned are read in full width from k of the other shards. Every attempt has a buffer of its own: a read
-// that was given up on may still be written to by its drive, so that memory is never looked at again.
+// that was given up on may still be written to by its drive, so that memory is never looked at again. And no attempt
+// waits for memory while another's is held, or many of them would wait for each other.
 type stripeRead struct {
 	c      *cell
 	vol    *volume.Volume
@@ -57,24 +48,23 @@ type stripeRead struct {
 	first  *attempt
 }
 
-// attempt is one group of drive reads into one buffer.
-type attempt struct {
-	vol  *volume.Volume
-	buf  *ioring.Buf
-	runs []erasure.Run
-	ops  []drive.Op
-	seen []atomic.Bool // Set when the op of that index has completed.
-	wait *opWait
-}
-
 // getBuf takes arena memory for a read: waiting for it, or returning errNoBuffer at once.
 type getBuf func(n int) (*ioring.Buf, error)
+
+// waitUpTo waits for memory as long as that.
+func (c *cell) waitUpTo(ctx context.Context, limit time.Duration) getBuf {
+	return func(n int) (*ioring.Buf, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return c.arena.Get(ctx, n)
+	}
+}
 
 // startStripe begins to read object bytes [off, off+n) of an extent, which must lie in it.
 func (c *cell) startStripe(get getBuf, ext meta.Extent, off, n int64) (*stripeRead, error) {
 	vol := c.set.Get(ext.Volume)
 	if vol == nil {
-		return nil, fmt.Errorf("volume %x: no drive holds a segment of it: %w", ext.Volume, errUnreadable)
+		return nil, fmt.Errorf("volume %s: no drive holds a segment of it: %w", volume.Name(ext.Volume), errUnreadable)
 	}
 	s := &stripeRead{
 		c: c, vol: vol, ext: ext, off: off, n: n,
@@ -84,11 +74,12 @@ func (c *cell) startStripe(get getBuf, ext meta.Extent, off, n int64) (*stripeRe
 		return nil, err
 	}
 	if len(ext.Units) != s.layout.UnitCount() {
-		return nil, fmt.Errorf("volume %x, offset %d: %d checksums for %d units: %w", ext.Volume, ext.Off, len(ext.Units), s.layout.UnitCount(), errCorrupt)
+		return nil, fmt.Errorf("volume %s, offset %d: %d checksums for %d units: %w",
+			volume.Name(ext.Volume), ext.Off, len(ext.Units), s.layout.UnitCount(), errCorrupt)
 	}
 	var runs []erasure.Run
 	for run := range s.layout.Runs(off, n) {
-		if vol.Shard(run.Shard) == nil {
+		if !c.readable(vol, run.Shard) {
 			return s, nil // Degraded from the start; finish reads the rows.
 		}
 		runs = append(runs, run)
@@ -98,65 +89,22 @@ func (c *cell) startStripe(get getBuf, ext meta.Extent, off, n int64) (*stripeRe
 	if err != nil {
 		return nil, err
 	}
-	s.first = startAttempt(vol, ext.Off, buf, runs, func(run erasure.Run) [][]byte {
+	s.first = c.startAttempt(vol, ext.Off, buf, runs, false, func(run erasure.Run) [][]byte {
 		return s.layout.AppendVec(nil, run, buf.Bytes(), start)
 	})
 	return s, nil
 }
 
-// startAttempt submits one read per run. The caller keeps its reference to buf; each op holds one of its own.
-func startAttempt(vol *volume.Volume, off int64, buf *ioring.Buf, runs []erasure.Run, vec func(erasure.Run) [][]byte) *attempt {
-	a := &attempt{
-		vol: vol, buf: buf, runs: runs,
-		ops:  make([]drive.Op, len(runs)),
-		seen: make([]atomic.Bool, len(runs)),
-		wait: newOpWait(len(runs)),
-	}
-	submit := make([]*drive.Op, 0, len(runs))
-	for i, run := range runs {
-		file := vol.Shard(run.Shard)
-		if file == nil {
-			a.ops[i].Err = errUnreadable
-			a.seen[i].Store(true)
-			a.wait.skip()
-			continue
-		}
-		buf.Retain()
-		a.ops[i] = drive.Op{
-			Kind: drive.Read, File: file, Off: off + run.Off, Bufs: vec(run),
-			Done: func(*drive.Op) {
-				a.seen[i].Store(true)
-				buf.Release()
-				a.wait.done()
-			},
-		}
-		submit = append(submit, &a.ops[i])
-	}
-	drive.Submit(submit)
-	return a
-}
-
-// failed returns the shards that did not answer, or answered with an error.
-func (a *attempt) failed() (bad erasure.Set) {
-	for i, run := range a.runs {
-		if !a.seen[i].Load() || a.ops[i].Err != nil || a.ops[i].N != int(run.Len) {
-			bad = bad.With(run.Shard)
-		}
-	}
-	return bad
-}
-
-// finish returns the verified bytes.
-func (s *stripeRead) finish(ctx context.Context) (window, error) {
+// finish returns verified bytes: all of the range, or its beginning and a stripeRead for the rest.
+func (s *stripeRead) finish(get getBuf) (w window, rest *stripeRead, err error) {
 	var bad erasure.Set
 	if a := s.first; a != nil {
 		s.first = nil
-		limit := hedgeAfter
+		limit := s.c.limits.hedge
 		if s.vol.M() == 0 {
-			limit = readTimeout
+			limit = s.c.limits.read
 		}
-		a.wait.wait(limit)
-		bad = a.failed()
+		bad = a.finish(limit)
 		start, _ := s.layout.Cover(s.off, s.n)
 		mem := a.buf.Bytes()
 		for u := range s.layout.Units(s.off, s.n) {
@@ -170,46 +118,36 @@ func (s *stripeRead) finish(ctx context.Context) (window, error) {
 		}
 		if bad == 0 {
 			from := s.off - start
-			return window{bytes: mem[from : from+s.n : from+s.n], buf: a.buf}, nil
+			return window{bytes: mem[from : from+s.n : from+s.n], buf: a.buf}, nil, nil
 		}
 		a.buf.Release()
 	}
 	s.c.stats.degradedReads.Add(1)
-	return s.reconstruct(ctx, bad)
+	return s.reconstruct(get, bad)
 }
 
 // close gives the read up. The drives keep the buffer until they are done with it.
 func (s *stripeRead) close() {
 	if s.first != nil {
-		s.first.buf.Release()
+		s.first.giveUp()
 		s.first = nil
 	}
 }
 
 // reconstruct reads the rows of the range from other shards than those suspected: all rows together first, because one
-// lost drive is the usual case, then row by row, because then each row may do without m shards of its own.
-func (s *stripeRead) reconstruct(ctx context.Context, suspect erasure.Set) (window, error) {
-	firstRow, lastRow := s.rows()
-	buf, err := s.c.arena.Get(ctx, s.rowBytes(firstRow, lastRow-firstRow+1))
-	if err != nil {
-		return window{}, err
+// lost drive is the usual case, then one row alone, because each row may do without m shards of its own.
+func (s *stripeRead) reconstruct(get getBuf, suspect erasure.Set) (w window, rest *stripeRead, err error) {
+	first, last := s.rows()
+	w, err = s.readRows(get, first, last-first+1, suspect)
+	if err == nil || first == last || !errors.Is(err, errUnreadable) && !errors.Is(err, errCorrupt) {
+		return w, nil, err
 	}
-	base := s.layout.UnitAt(firstRow, 0).ObjectOff
-	err = s.readRows(ctx, buf.Bytes(), firstRow, lastRow-firstRow+1, suspect)
-	if err != nil && lastRow > firstRow {
-		for row := firstRow; row <= lastRow; row++ {
-			at := s.layout.UnitAt(row, 0).ObjectOff - base
-			if err = s.readRows(ctx, buf.Bytes()[at:], row, 1, 0); err != nil {
-				break
-			}
-		}
-	}
-	if err != nil {
-		buf.Release()
-		return window{}, err
-	}
-	from := s.off - base
-	return window{bytes: buf.Bytes()[from : from+s.n : from+s.n], buf: buf}, nil
+	// The rest of the range is read when this is handed out, so that it does not wait for memory either.
+	rest = &stripeRead{c: s.c, vol: s.vol, ext: s.ext, layout: s.layout, off: s.layout.UnitAt(first+1, 0).ObjectOff}
+	rest.n = s.off + s.n - rest.off
+	s.n -= rest.n
+	w, err = s.readRows(get, first, 1, 0)
+	return w, rest, err
 }
 
 // rows returns the first and last row of the range.
@@ -218,137 +156,164 @@ func (s *stripeRead) rows() (first, last int) {
 	return int(s.off / rowLen), int((s.off + s.n - 1) / rowLen)
 }
 
-// rowBytes is the length of the data run of count rows from first on.
-func (s *stripeRead) rowBytes(first, count int) int {
-	last := first + count - 1
-	return ((count-1)*erasure.UnitLen + s.layout.RowWidth(last)) * s.layout.K
-}
-
-// readRows fills dst with the verified data units of count rows. It hedges first, and is patient if that was not enough: a busy
-// machine is not a broken one.
-func (s *stripeRead) readRows(ctx context.Context, dst []byte, firstRow, count int, suspect erasure.Set) error {
-	err := s.readRowsWithin(ctx, dst, firstRow, count, suspect, hedgeAfter)
-	if errors.Is(err, errUnreadable) {
-		err = s.readRowsWithin(ctx, dst, firstRow, count, 0, readTimeout)
+// readRows returns the range, which lies in count rows. It hedges first, and is patient if that was not enough, because a busy
+// machine is not a broken one; then it also asks drives that have failed.
+func (s *stripeRead) readRows(get getBuf, firstRow, count int, suspect erasure.Set) (window, error) {
+	r := rowsRead{stripeRead: s, get: get, firstRow: firstRow, count: count, limit: s.c.limits.hedge}
+	w, err := r.run(suspect)
+	if errors.Is(err, errUnreadable) || errors.Is(err, errCorrupt) && s.anyFailed() {
+		r.limit, r.lastResort = s.c.limits.read, true
+		w, err = r.run(0)
 	}
-	return err
+	return w, err
 }
 
-// readRowsWithin reads k shards in full and reconstructs the rest, giving each group of reads the time limit. It leaves
-// suspects out first, and tries them when the others do not suffice.
-func (s *stripeRead) readRowsWithin(ctx context.Context, dst []byte, firstRow, count int, suspect erasure.Set, limit time.Duration) error {
-	n := s.layout.K + s.layout.M
+// anyFailed reports whether a drive that has failed has a shard of the stripe: it is asked last.
+func (s *stripeRead) anyFailed() bool {
+	for shard := range s.vol.N() {
+		if s.vol.Shard(shard) == nil && s.vol.LastResort(shard) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// rowsRead reads k shards of some rows in full and reconstructs the rest.
+type rowsRead struct {
+	*stripeRead
+	get             getBuf
+	firstRow, count int
+	limit           time.Duration // Of each group of reads.
+	lastResort      bool          // Drives that have failed are asked as well.
+}
+
+// run leaves suspects out first, and tries them when the others do not suffice.
+func (r *rowsRead) run(suspect erasure.Set) (window, error) {
+	n := r.layout.K + r.layout.M
 	var bad, answered erasure.Set // bad: left out from now on; answered: those among them whose drive did answer.
 	for shard := range n {
-		if s.vol.Shard(shard) == nil {
+		if r.c.shardFile(r.vol, shard, r.lastResort) == nil {
 			bad = bad.With(shard)
 		}
 	}
 	suspect &^= bad
 	for {
 		var use erasure.Set
-		for shard := 0; shard < n && use.Count() < s.layout.K; shard++ {
+		for shard := 0; shard < n && use.Count() < r.layout.K; shard++ {
 			if !bad.Has(shard) && !suspect.Has(shard) {
 				use = use.With(shard)
 			}
 		}
-		if use.Count() < s.layout.K {
+		if use.Count() < r.layout.K {
 			if suspect != 0 {
 				suspect = 0 // A suspect may still be right in these rows.
 				continue
 			}
 			cause := errUnreadable
-			if (bad &^ answered).Count() <= s.layout.M {
+			if (bad &^ answered).Count() <= r.layout.M {
 				cause = errCorrupt
 			}
-			return fmt.Errorf("volume %x, offset %d, row %d: %w", s.ext.Volume, s.ext.Off, firstRow, cause)
+			return window{}, fmt.Errorf("volume %s, offset %d, row %d: %w", volume.Name(r.ext.Volume), r.ext.Off, r.firstRow, cause)
 		}
-		newBad, wrong, err := s.tryRows(ctx, dst, firstRow, count, use, limit)
+		w, newBad, wrong, err := r.try(use)
 		if err != nil || newBad == 0 {
-			return err
+			return w, err
 		}
 		bad |= newBad
 		answered |= wrong
 	}
 }
 
-// tryRows is one attempt at readRows with exactly k shards. It returns the shards among them that failed or did not verify, and
-// among those the ones whose drive did answer.
-func (s *stripeRead) tryRows(ctx context.Context, dst []byte, firstRow, count int, use erasure.Set, limit time.Duration) (bad, answered erasure.Set, err error) {
-	n := s.layout.K + s.layout.M
-	runLen := int(s.layout.RunOf(0, firstRow, count).Len)
-	buf, err := s.c.arena.Get(ctx, runLen*s.layout.K)
+// try is one attempt with exactly k shards. It returns the shards among them that failed or did not verify, and among
+// those the ones whose drive did answer. Data units are read to where they belong, parity units behind all of these.
+func (r *rowsRead) try(use erasure.Set) (w window, bad, answered erasure.Set, err error) {
+	k := r.layout.K
+	columnLen := int(r.layout.RunOf(0, r.firstRow, r.count).Len)
+	parity := use &^ (erasure.Set(1)<<uint(k) - 1)
+	buf, err := r.get(columnLen * (k + parity.Count()))
 	if err != nil {
-		return 0, 0, err
+		return window{}, 0, 0, err
 	}
-	defer buf.Release()
-	mem := buf.Bytes()
-	runs := make([]erasure.Run, 0, s.layout.K)
-	column := make(map[int][]byte, s.layout.K) // By shard: its run of rows.
+	kept := false
+	defer func() {
+		if !kept {
+			buf.Release()
+		}
+	}()
+	base := r.layout.UnitAt(r.firstRow, 0).ObjectOff
+	data, columns := buf.Bytes()[:columnLen*k], buf.Bytes()[columnLen*k:]
+	var column [erasure.MaxShards][]byte // Of parity shards.
+	for shard := range parity.All() {
+		column[shard], columns = columns[:columnLen:columnLen], columns[columnLen:]
+	}
+	unit := func(u erasure.Unit) []byte {
+		if u.Shard < k {
+			return data[u.ObjectOff-base:][:u.Width:u.Width]
+		}
+		return column[u.Shard][u.ColumnOff-int64(r.firstRow)*erasure.UnitLen:][:u.Width:u.Width]
+	}
+
+	runs := make([]erasure.Run, 0, k)
 	for shard := range use.All() {
-		i := len(runs)
-		runs = append(runs, s.layout.RunOf(shard, firstRow, count))
-		column[shard] = mem[i*runLen : (i+1)*runLen : (i+1)*runLen]
+		runs = append(runs, r.layout.RunOf(shard, r.firstRow, r.count))
 	}
-	a := startAttempt(s.vol, s.ext.Off, buf, runs, func(run erasure.Run) [][]byte { return [][]byte{column[run.Shard]} })
-	a.wait.wait(limit)
-	bad = a.failed()
-	base := s.layout.UnitAt(firstRow, 0).ObjectOff
-	for row := firstRow; row < firstRow+count; row++ {
-		for shard := range use.All() {
-			u := s.layout.UnitAt(row, shard)
-			if bad.Has(shard) {
-				continue
-			}
-			unit := column[shard][u.ColumnOff-int64(firstRow)*erasure.UnitLen:][:u.Width]
-			if erasure.Checksum(unit[:u.SumLen()]) != s.ext.Units[u.Index] {
-				s.c.noteCorrupt(s.vol, shard, s.ext.Off+u.ColumnOff)
+	a := r.c.startAttempt(r.vol, r.ext.Off, buf, runs, r.lastResort, func(run erasure.Run) [][]byte {
+		if run.Shard >= k {
+			return [][]byte{column[run.Shard]}
+		}
+		return r.layout.AppendVec(nil, run, data, base)
+	})
+	bad = a.finish(r.limit)
+	last := r.firstRow + r.count - 1
+	for row := r.firstRow; row <= last; row++ {
+		for shard := range (use &^ bad).All() {
+			u := r.layout.UnitAt(row, shard)
+			if erasure.Checksum(unit(u)[:u.SumLen()]) != r.ext.Units[u.Index] {
+				r.c.noteCorrupt(r.vol, shard, r.ext.Off+u.ColumnOff)
 				bad, answered = bad.With(shard), answered.With(shard)
 			}
 		}
 	}
 	if bad != 0 {
-		return bad, answered, nil
+		return window{}, bad, answered, nil
 	}
-	for row := firstRow; row < firstRow+count; row++ {
-		var units [erasure.MaxShards][]byte
-		var want erasure.Set
-		for shard := range n {
-			u := s.layout.UnitAt(row, shard)
-			at := u.ColumnOff - int64(firstRow)*erasure.UnitLen
-			if use.Has(shard) {
-				units[shard] = column[shard][at:][:u.Width]
-			} else if shard < s.layout.K {
-				to := dst[u.ObjectOff-base:]
-				units[shard] = to[:0:u.Width]
-				want = want.With(shard)
-			}
-		}
-		if want != 0 {
-			if err := s.layout.ReconstructRow(s.vol.Code(), row, units[:n], want); err != nil {
-				return 0, 0, err
-			}
-		}
-		for shard := range s.layout.K {
-			u := s.layout.UnitAt(row, shard)
-			to := dst[u.ObjectOff-base:][:u.Width]
-			if use.Has(shard) {
-				copy(to, units[shard])
-			} else if erasure.Checksum(to[:u.DataLen]) != s.ext.Units[u.Index] {
-				// Its sources verified, so the sums in the index and the shards disagree among themselves.
-				return 0, 0, fmt.Errorf("volume %x, offset %d, row %d, shard %d: reconstruction does not verify: %w", s.ext.Volume, s.ext.Off, row, shard, errCorrupt)
-			}
+	for row := r.firstRow; row <= last; row++ {
+		if err := r.decodeRow(row, use, unit); err != nil {
+			return window{}, 0, 0, err
 		}
 	}
-	return 0, 0, nil
+	kept = true
+	from := r.off - base
+	return window{bytes: data[from : from+r.n : from+r.n], buf: buf}, 0, 0, nil
 }
 
-// noteCorrupt counts and logs bytes that a drive returned and that are not what was written.
-func (c *cell) noteCorrupt(vol *volume.Volume, shard int, off int64) {
-	c.stats.corruptUnits.Add(1)
-	where := "a missing drive"
-	if file := vol.Shard(shard); file != nil {
-		where = fmt.Sprintf("drive %s, segment %08d", file.Drive().Path(), file.Seg())
+// decodeRow reconstructs the data units of a row that were not read, and verifies them.
+func (r *rowsRead) decodeRow(row int, use erasure.Set, unit func(erasure.Unit) []byte) error {
+	n := r.layout.K + r.layout.M
+	var units [erasure.MaxShards][]byte
+	var want erasure.Set
+	for shard := range n {
+		switch u := r.layout.UnitAt(row, shard); {
+		case use.Has(shard):
+			units[shard] = unit(u)
+		case shard < r.layout.K:
+			units[shard] = unit(u)[:0]
+			want = want.With(shard)
+		}
 	}
-	c.log.Warn("a unit does not match its checksum", "volume", fmt.Sprintf("%x", vol.ID()), "shard", shard, "where", where, "offset", off)
+	if want == 0 {
+		return nil
+	}
+	if err := r.layout.ReconstructRow(r.vol.Code(), row, units[:n], want); err != nil {
+		return err
+	}
+	for shard := range want.All() {
+		u := r.layout.UnitAt(row, shard)
+		if erasure.Checksum(unit(u)[:u.DataLen]) != r.ext.Units[u.Index] {
+			// Its sources verified, so the sums in the index and the shards disagree among themselves.
+			return fmt.Errorf("volume %s, offset %d, row %d, shard %d: reconstruction does not verify: %w",
+				volume.Name(r.ext.Volume), r.ext.Off, row, shard, errCorrupt)
+		}
+	}
+	return nil
 }

@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
+	"penstock/engine/volume"
 	"penstock/erasure"
 	"penstock/ioring"
 	"penstock/meta"
@@ -16,8 +18,8 @@ const (
 	// puts it; above it, the journal would carry bytes that a column per drive carries better.
 	PackThreshold = 128 << 10
 
-	// maxBlobUnits bounds a blob, so that its record, 8 bytes a unit, stays well below what a batch takes: 1 GiB and more on 4+2.
-	maxBlobUnits = 32 << 10
+	// blobUnits bounds a blob, so that its record, 8 bytes a unit, stays well below what a batch takes: 1 GiB and more on 4+2.
+	blobUnits = 32 << 10
 
 	// stripesInFlight is how many stripes of one upload may be on their way to the drives while the next one is received.
 	stripesInFlight = 2
@@ -51,7 +53,7 @@ type received struct {
 	// Bulk.
 	blobs      []meta.Blob
 	placements []placement
-	dropped    bool // Set when some of blobs are in the journal already and must be dropped if the upload fails.
+	spilled    bool // Some of blobs are in the journal already and must be dropped if the upload fails.
 }
 
 func (r *received) inline() []byte {
@@ -73,6 +75,21 @@ func (r *received) release() {
 	r.placements = nil
 }
 
+// settle ends what was received once its record has had the outcome err.
+func (c *cell) settle(r *received, err error) {
+	switch {
+	case r == nil:
+	case err == nil:
+		r.release()
+	case KindOf(err) == KindUnknownOutcome:
+		// The next start may find the record, and then the bytes must be there: their volumes stay pinned as long as this process runs.
+		r.placements = nil
+		r.release()
+	default:
+		c.forget(r)
+	}
+}
+
 // admit takes arena memory for a request that has just arrived.
 func (c *cell) admit(ctx context.Context, n int) (*ioring.Buf, error) {
 	ctx, cancel := context.WithTimeout(ctx, admissionWait)
@@ -80,10 +97,21 @@ func (c *cell) admit(ctx context.Context, n int) (*ioring.Buf, error) {
 	return c.arena.Get(ctx, n)
 }
 
+// checkFull refuses what would take room when there is none left but the reserve, which is for removals.
+func (c *cell) checkFull() error {
+	if c.full.Load() {
+		return fmt.Errorf("cell %d: %w", c.id, volume.ErrFull)
+	}
+	return nil
+}
+
 // receive reads a body of size bytes, or of unknown size if that is -1, and leaves it durable or inline. On an error nothing is left.
 func (c *cell) receive(ctx context.Context, body io.Reader, size int64) (*received, error) {
 	if size > MaxPutLen {
 		return nil, errTooLarge
+	}
+	if err := c.checkFull(); err != nil {
+		return nil, err
 	}
 	if size > PackThreshold {
 		return c.receiveBulk(ctx, body, nil, size)
@@ -108,8 +136,7 @@ func (c *cell) receive(ctx context.Context, body io.Reader, size int64) (*receiv
 	}
 	if size < 0 && int64(n) == limit {
 		// As large as an inline body can be, and perhaps larger.
-		defer r.release()
-		return c.receiveBulk(ctx, body, bytes[:n], -1)
+		return c.receiveBulk(ctx, body, &prefix{room, bytes[:n]}, -1)
 	}
 	if int64(n) < size {
 		r.release()
@@ -145,12 +172,36 @@ func expectEnd(body io.Reader) error {
 	}
 }
 
+// prefix is what was read of a body before it was known to be a large one. Its memory goes back as soon as it has been passed on.
+type prefix struct {
+	room *ioring.Buf
+	rest []byte
+}
+
+func (p *prefix) read(b []byte) int {
+	if p == nil || p.room == nil {
+		return 0
+	}
+	n := copy(b, p.rest)
+	if p.rest = p.rest[n:]; len(p.rest) == 0 {
+		p.close()
+	}
+	return n
+}
+
+func (p *prefix) close() {
+	if p != nil && p.room != nil {
+		p.room.Release()
+		p.room, p.rest = nil, nil
+	}
+}
+
 // bulkReceiver is the state of one body on its way into bulk volumes. One goroutine drives it.
 type bulkReceiver struct {
 	c        *cell
 	body     io.Reader
-	prefix   []byte // Bytes already read from body.
-	size     int64  // -1 when unknown.
+	prefix   *prefix // nil when nothing of body was read before.
+	size     int64   // -1 when unknown.
 	read     int64
 	r        *received
 	inFlight []*stripeJob // In object order.
@@ -158,7 +209,8 @@ type bulkReceiver struct {
 	units    int          // Of blob.
 }
 
-func (c *cell) receiveBulk(ctx context.Context, body io.Reader, prefix []byte, size int64) (*received, error) {
+func (c *cell) receiveBulk(ctx context.Context, body io.Reader, prefix *prefix, size int64) (*received, error) {
+	defer prefix.close()
 	b := &bulkReceiver{c: c, body: body, prefix: prefix, size: size, r: &received{sums: Sums{HasCRC: true}}}
 	err := b.run(ctx)
 	if err != nil {
@@ -181,7 +233,7 @@ func (b *bulkReceiver) run(ctx context.Context) error {
 		}
 		n, err := b.fill(job)
 		if err != nil || n == 0 {
-			job.buf.Release()
+			job.release()
 			if err != nil {
 				return err
 			}
@@ -221,9 +273,7 @@ func (b *bulkReceiver) nextStripe(ctx context.Context, wait time.Duration) (*str
 		rowLen := int64(code.K()) * erasure.UnitLen
 		rows = int(min(int64(rows), (b.size-b.read+rowLen-1)/rowLen))
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return b.c.newStripe(ctx, code, max(rows, 1))
+	return b.c.newStripe(b.c.waitUpTo(ctx, wait), code, max(rows, 1))
 }
 
 // rowBudget is the number of rows that a stripe or a read may take now. Half of the arena is for whoever comes first,
@@ -281,8 +331,7 @@ func (b *bulkReceiver) fill(job *stripeJob) (int64, error) {
 }
 
 func (b *bulkReceiver) readRow(p []byte) (int, error) {
-	n := copy(p, b.prefix)
-	b.prefix = b.prefix[n:]
+	n := b.prefix.read(p)
 	if n == len(p) {
 		return n, nil
 	}
@@ -299,8 +348,8 @@ func (b *bulkReceiver) settle(ctx context.Context) error {
 	if job.err != nil {
 		return job.err
 	}
-	for _, e := range job.extents {
-		if b.units > 0 && b.units+len(e.Units) > maxBlobUnits {
+	for i, e := range job.extents {
+		if b.units > 0 && b.units+len(e.Units) > b.c.maxBlobUnits {
 			b.endBlob()
 			if err := b.spill(ctx); err != nil {
 				return err
@@ -310,20 +359,13 @@ func (b *bulkReceiver) settle(ctx context.Context) error {
 		b.blob.Size += e.Len
 		b.units += len(e.Units)
 		b.r.sums.Size += e.Len
-		b.r.sums.CRC64NVME = erasure.Combine(b.r.sums.CRC64NVME, b.c.extentSum(e), e.Len)
+		b.r.sums.CRC64NVME = erasure.Combine(b.r.sums.CRC64NVME, extentSum(e, job.placements[i].vol), e.Len)
 	}
 	return nil
 }
 
-// extentSum composes the checksum of an extent's object bytes from those of its data units.
-func (c *cell) extentSum(e meta.Extent) uint64 {
-	if e.Inline {
-		return e.Sum
-	}
-	vol := c.set.Get(e.Volume)
-	if vol == nil {
-		return 0
-	}
+// extentSum composes the checksum of a bulk extent's object bytes from those of its data units.
+func extentSum(e meta.Extent, vol *volume.Volume) uint64 {
 	layout := erasure.Layout{K: vol.K(), M: vol.M(), Length: e.Len}
 	var sum uint64
 	for u := range layout.Units(0, e.Len) {
@@ -349,14 +391,14 @@ func (b *bulkReceiver) spill(ctx context.Context) error {
 		return err
 	}
 	last.Extents = nil // The index has them.
-	b.r.dropped = true
+	b.r.spilled = true
 	return nil
 }
 
 // forget undoes a body that will not be committed: blobs the journal knows are dropped, pins and memory go back.
 func (c *cell) forget(r *received) {
 	defer r.release()
-	if !r.dropped {
+	if !r.spilled {
 		return
 	}
 	var ids []meta.BlobID

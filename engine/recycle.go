@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,16 +10,7 @@ import (
 	"penstock/meta"
 )
 
-const (
-	// recyclePoll is how often the recycler looks at volumes that something still holds back.
-	recyclePoll = 200 * time.Millisecond
-
-	// checkpointEvery is how often the index is copied to other drives while it changes. It bounds the replay after
-	// the loss of the index's drive.
-	checkpointEvery = 10 * time.Minute
-)
-
-// recycler frees volumes that hold nothing live, and keeps checkpoints recent. One goroutine runs it and owns its fields.
+// recycler frees volumes that hold nothing live, and keeps checkpoints recent. One goroutine runs it and owns its fields. It serves one base.
 //
 // A dead volume is out of reach when (invariant: nothing may still need a segment that is recycled)
 //   - no new stripe can go to it, and no write that went to it awaits its record: it is closed and unpinned;
@@ -27,8 +19,19 @@ const (
 //   - the flushed index and every checkpoint know that it is dead, so that no restart begins from a state that refers to it;
 //   - for a journal volume with tombstones: no older journal volume is left that could hold what they kill.
 type recycler struct {
-	c    *cell
-	dead map[meta.VolumeID]deadVolume
+	c *cell
+	b *base
+
+	dead  map[meta.VolumeID]deadVolume
+	look  bool      // Some volume may have died since the last look at all of them.
+	again time.Time // When to look at all volumes in any case.
+
+	flushed        time.Time // When the index was last flushed for the sake of dead volumes.
+	checkpointed   time.Time // When it was last copied, or that was last tried.
+	checkpointLSN  meta.LSN  // Of the last checkpoint.
+	oldest         meta.LSN  // LSN that every checkpoint has at least; 0 when there is none.
+	wantCheckpoint bool      // A newer one would free space.
+	complained     time.Time // When a failure was last logged.
 }
 
 type deadVolume struct {
@@ -36,104 +39,86 @@ type deadVolume struct {
 	generation uint64   // Readers up to this one may still use it.
 }
 
+func newRecycler(b *base) *recycler {
+	oldest := b.c.oldestCheckpoint()
+	return &recycler{
+		c: b.c, b: b, dead: make(map[meta.VolumeID]deadVolume), look: true,
+		checkpointed: time.Now(), checkpointLSN: oldest, oldest: oldest,
+	}
+}
+
 // run works until ctx ends.
 func (r *recycler) run(ctx context.Context) {
-	poll := time.NewTicker(recyclePoll)
+	poll := time.NewTicker(r.c.limits.poll)
 	defer poll.Stop()
-	lastCheckpoint, lastLSN := time.Now(), r.c.index.Position().LSN
-	r.dead = make(map[meta.VolumeID]deadVolume)
-	look := true
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.c.deaths:
-			look = true
+			r.look = true
 			continue // Deaths come in groups: look at the next tick.
 		case <-poll.C:
 		}
-		if look || len(r.dead) > 0 {
-			look = false
-			needCheckpoint, err := r.round(ctx)
-			if err != nil && ctx.Err() == nil {
-				r.c.log.Warn("dead volumes cannot be freed now", "error", err)
-			}
-			if needCheckpoint {
-				lastCheckpoint = time.Time{}
-			}
+		r.c.full.Store(r.c.set.Full(volume.Bulk))
+		if err := r.round(ctx); err != nil {
+			r.complain(ctx, "dead volumes cannot be freed now", err)
 		}
-		if lsn := r.c.index.Position().LSN; lsn != lastLSN && time.Since(lastCheckpoint) > checkpointEvery {
-			oldest, err := r.c.checkpoint(ctx)
-			if err != nil && ctx.Err() == nil {
-				r.c.log.Warn("the index was not copied to every drive it should be on", "error", err)
+		if r.checkpointDue() {
+			if err := r.checkpoint(ctx); err != nil {
+				r.complain(ctx, "the index was not copied to every drive it should be on", err)
 			}
-			if oldest != 0 {
-				r.c.oldestCheckpoint = oldest
-			}
-			lastCheckpoint, lastLSN = time.Now(), lsn
 		}
 	}
 }
 
-// round looks at every volume once and frees those out of reach. It reports whether a newer checkpoint would free more.
-func (r *recycler) round(ctx context.Context) (needCheckpoint bool, err error) {
-	if err := r.find(); err != nil {
-		return false, err
+// complainEvery bounds how often the recycler logs what it will try again.
+const complainEvery = time.Minute
+
+func (r *recycler) complain(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil && time.Since(r.complained) > complainEvery {
+		r.complained = time.Now()
+		r.c.log.Warn(what, "error", err)
 	}
-	var free []*volume.Volume
-	var journals []meta.VolumeID
-	needFlush := false
-	flushed, err := r.c.index.FlushedPosition()
+}
+
+// round frees the volumes that are out of reach.
+func (r *recycler) round(ctx context.Context) error {
+	if r.look || time.Now().After(r.again) {
+		r.look, r.again = false, time.Now().Add(r.c.limits.look)
+		if err := r.find(); err != nil {
+			return err
+		}
+	}
+	r.wantCheckpoint = false
+	if len(r.dead) == 0 {
+		return nil
+	}
+	free, needFlush, err := r.outOfReach()
 	if err != nil {
-		return false, err
+		return err
 	}
-	for id, dead := range r.dead {
-		vol := r.c.set.Get(id)
-		if vol == nil {
-			delete(r.dead, id)
-			continue
-		}
-		switch {
-		case !r.c.generations.passed(dead.generation):
-		case flushed.LSN < dead.lsn:
-			needFlush = true
-		case r.c.oldestCheckpoint != 0 && r.c.oldestCheckpoint < dead.lsn:
-			needCheckpoint = true
-		default:
-			free = append(free, vol)
-			if vol.Class() == volume.Journal {
-				journals = append(journals, id)
-			}
-		}
+	if err := r.free(ctx, free); err != nil {
+		return err
 	}
-	if needFlush {
-		if err := r.c.index.Flush(ctx); err != nil {
-			return needCheckpoint, err
-		}
+	if needFlush && (r.c.full.Load() || time.Since(r.flushed) >= r.c.limits.flush) {
+		r.flushed = time.Now()
+		return r.flush(ctx)
 	}
-	if len(journals) > 0 {
-		// Before the segments go: a rebuild must not look for them.
-		if err := r.c.freeJournals(ctx, journals); err != nil {
-			return needCheckpoint, err
-		}
-	}
-	for _, vol := range free {
-		delete(r.dead, vol.ID())
-		if err := r.c.set.Free(vol); err != nil {
-			return needCheckpoint, fmt.Errorf("volume %x: %w", vol.ID(), err)
-		}
-		r.c.stats.volumesFreed.Add(1)
-	}
-	return needCheckpoint, nil
+	return nil
 }
 
 // find enters the volumes that have become dead.
 func (r *recycler) find() error {
-	open := make(map[meta.VolumeID]bool) // Journal volumes still in use, by whether batches may come.
-	var oldest meta.VolumeID
-	position := r.c.index.Position()
-	for _, v := range r.c.journal.Volumes() {
-		open[v.ID] = v.Open || v.EndLSN > position.LSN
+	if err := r.b.enter(); err != nil {
+		return err
+	}
+	defer r.b.leave()
+	position := r.b.index.Position()
+	journals := make(map[meta.VolumeID]bool) // Of the journal, by whether the volume is still in use.
+	oldest := meta.VolumeID(0)
+	for _, v := range r.b.journal.Volumes() {
+		journals[v.ID] = v.Open || v.EndLSN > position.LSN || v.ID == position.Volume
 		if oldest == 0 || v.ID < oldest {
 			oldest = v.ID
 		}
@@ -143,34 +128,128 @@ func (r *recycler) find() error {
 		if _, known := r.dead[id]; known {
 			continue
 		}
-		isOpen, inJournal := open[id]
-		if vol.Class() == volume.Bulk && r.c.bulk.isOpen(id) || isOpen {
+		inUse, inJournal := journals[id]
+		switch {
+		case vol.Class() == volume.Bulk && r.c.bulk.isOpen(id), inUse:
 			continue
-		}
-		if vol.Class() == volume.Journal && !inJournal && vol.Epoch() == r.c.set.Epoch() {
+		case vol.Class() == volume.Journal && !inJournal && vol.Epoch() == r.c.set.Epoch():
 			continue // The journal is about to open it, or to give it up itself.
-		}
-		// Pins before usage: a write unpins only after its record is applied.
-		if vol.Pins() > 0 {
+		case vol.Pins() > 0: // Pins before usage: a write unpins only after its record is applied.
+			r.look = true
 			continue
 		}
-		live, tombstones, err := r.c.index.VolumeUsage(id)
+		live, tombstones, err := r.b.index.VolumeUsage(id)
 		if err != nil {
 			return err
 		}
 		if live > 0 || tombstones > 0 && inJournal && id != oldest {
 			continue
 		}
-		r.dead[id] = deadVolume{lsn: r.c.index.Position().LSN, generation: r.c.generations.advance()}
+		r.dead[id] = deadVolume{lsn: r.b.index.Position().LSN, generation: r.c.generations.advance()}
 	}
 	return nil
 }
 
-// freeJournals records that journal volumes are gone.
-func (c *cell) freeJournals(ctx context.Context, ids []meta.VolumeID) error {
-	if err := c.commit(ctx, &meta.JournalFreed{Volumes: ids}); err != nil {
+// outOfReach returns the dead volumes that nothing may still need, and notes what holds back the others.
+func (r *recycler) outOfReach() (free []*volume.Volume, needFlush bool, err error) {
+	if err := r.b.enter(); err != nil {
+		return nil, false, err
+	}
+	defer r.b.leave()
+	flushed, err := r.b.index.FlushedPosition()
+	if err != nil {
+		return nil, false, err
+	}
+	for id, dead := range r.dead {
+		vol := r.c.set.Get(id)
+		switch {
+		case vol == nil:
+			delete(r.dead, id)
+		case !r.c.generations.passed(dead.generation):
+		case flushed.LSN < dead.lsn:
+			needFlush = true
+		case r.oldest != 0 && r.oldest < dead.lsn:
+			r.wantCheckpoint = true
+		default:
+			free = append(free, vol)
+		}
+	}
+	return free, needFlush, nil
+}
+
+func (r *recycler) flush(ctx context.Context) error {
+	if err := r.b.enter(); err != nil {
 		return err
 	}
-	c.journal.Freed(ids...)
+	defer r.b.leave()
+	return r.b.index.Flush(ctx)
+}
+
+// free gives the segments of dead volumes up to be used again.
+func (r *recycler) free(ctx context.Context, volumes []*volume.Volume) error {
+	var journals []meta.VolumeID
+	for _, vol := range volumes {
+		if vol.Class() == volume.Journal {
+			journals = append(journals, vol.ID())
+		}
+	}
+	if len(journals) > 0 {
+		// Before the segments go: a rebuild must not look for them.
+		if err := r.freeJournals(ctx, journals); err != nil {
+			return err
+		}
+	}
+	for _, vol := range volumes {
+		if err := r.c.set.Free(vol); err != nil && !errors.Is(err, volume.ErrFreed) {
+			return fmt.Errorf("volume %s: %w", volume.Name(vol.ID()), err)
+		}
+		delete(r.dead, vol.ID())
+		r.c.stats.volumesFreed.Add(1)
+		if vol.Class() == volume.Journal {
+			r.look = true // Another one may be the oldest now.
+		}
+	}
+	r.c.full.Store(r.c.set.Full(volume.Bulk))
 	return nil
+}
+
+// freeJournals records that journal volumes are gone.
+func (r *recycler) freeJournals(ctx context.Context, ids []meta.VolumeID) error {
+	if err := r.b.enter(); err != nil {
+		return err
+	}
+	defer r.b.leave()
+	if err := r.b.commit(ctx, &meta.JournalFreed{Volumes: ids}); err != nil {
+		return err
+	}
+	r.b.journal.Freed(ids...)
+	return nil
+}
+
+// checkpointDue reports whether the index is to be copied to other drives now.
+func (r *recycler) checkpointDue() bool {
+	age := time.Since(r.checkpointed)
+	switch {
+	case r.wantCheckpoint && r.c.full.Load():
+		return age > r.c.limits.flush
+	case r.wantCheckpoint:
+		return age > r.c.limits.soonest
+	}
+	return age > r.c.limits.checkpoint && r.b.index.Position().LSN != r.checkpointLSN
+}
+
+func (r *recycler) checkpoint(ctx context.Context) error {
+	if err := r.b.enter(); err != nil {
+		return err
+	}
+	defer r.b.leave()
+	r.checkpointed = time.Now()
+	lsn := r.b.index.Position().LSN
+	copies, err := r.b.checkpoint(ctx)
+	if copies == 0 && r.c.full.Load() && ctx.Err() == nil {
+		// There is no room for one, and the old ones keep room from being given back. They only save time, and the journals hold everything.
+		r.c.removeCheckpoints(lsn + 1)
+	}
+	r.checkpointLSN, r.oldest = lsn, r.c.oldestCheckpoint()
+	return err
 }

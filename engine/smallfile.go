@@ -24,7 +24,7 @@ func (s *Store) Meta(name string) ([]byte, error) {
 		data []byte
 		err  error
 	}
-	answers, missing := askDrives(drives, func(d drive.Drive) answer {
+	answers, missing := askDrives(drives, smallFileTimeout, func(d drive.Drive) answer {
 		data, err := d.ReadMeta(name)
 		return answer{data, err}
 	})
@@ -100,7 +100,7 @@ func (e *fewDrives) Error() string { return e.errs.Error() }
 func (e *fewDrives) Unwrap() error { return e.errs }
 
 func writeSmallFile(drives []drive.Drive, name string, data []byte) error {
-	answers, missing := askDrives(drives, func(d drive.Drive) error { return d.WriteMeta(name, data, 0o600) })
+	answers, missing := askDrives(drives, smallFileTimeout, func(d drive.Drive) error { return d.WriteMeta(name, data, 0o600) })
 	var errs []error
 	for _, a := range answers {
 		errs = append(errs, a.value)
@@ -123,11 +123,7 @@ func writeSmallFile(drives []drive.Drive, name string, data []byte) error {
 func (s *Store) healthyDrives() []drive.Drive {
 	var out []drive.Drive
 	for _, c := range s.cells {
-		for _, d := range c.drives {
-			if c.set.Healthy(d.ID()) {
-				out = append(out, d)
-			}
-		}
+		out = append(out, c.healthyDrives()...)
 	}
 	return out
 }
@@ -138,12 +134,12 @@ type driveAnswer[T any] struct {
 }
 
 // askDrives asks all drives at once. Those that do not answer in time are left behind, for a drive that hangs may hang for ever.
-func askDrives[T any](drives []drive.Drive, ask func(drive.Drive) T) (answers []driveAnswer[T], missing []drive.Drive) {
+func askDrives[T any](drives []drive.Drive, limit time.Duration, ask func(drive.Drive) T) (answers []driveAnswer[T], missing []drive.Drive) {
 	back := make(chan driveAnswer[T], len(drives)) // Room for all, so that nobody who is late blocks.
 	for _, d := range drives {
 		go func() { back <- driveAnswer[T]{d, ask(d)} }()
 	}
-	timer := time.NewTimer(smallFileTimeout)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	missing = slices.Clone(drives)
 	for len(missing) > 0 {

@@ -83,6 +83,12 @@ var errKeyLen = errors.New("a key has 1 to 1,024 bytes")
 // CreateBucket makes a bucket. If it exists the error is KindBucketExists.
 func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) error {
 	const op = "CreateBucket"
+	if name == "" || len(name) > meta.MaxNameLen {
+		return storeError(op, name, "", errNameLen)
+	}
+	if err := checkAttrs(attrs); err != nil {
+		return storeError(op, name, "", err)
+	}
 	unlock, err := s.names.lock(ctx, name)
 	if err != nil {
 		return storeError(op, name, "", err)
@@ -92,6 +98,9 @@ func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) err
 		return &Error{Op: op, Bucket: name, Kind: KindBucketExists}
 	}
 	c := s.cells[0]
+	if err := c.checkFull(); err != nil {
+		return storeError(op, name, "", err)
+	}
 	record := meta.Bucket{ID: meta.BucketID(c.nextBlob()), Name: name, Created: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
 	if err := c.commit(ctx, &meta.PutBucket{Bucket: record}); err != nil {
 		return storeError(op, name, "", err)
@@ -120,21 +129,33 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	}
 	b.gate.Lock()
 	defer b.gate.Unlock()
-	for _, c := range s.cells {
-		page, err := c.index.ListObjects(b.id, meta.ListOptions{Max: 1})
+	if b.deleted {
+		return &Error{Op: op, Bucket: name, Kind: KindNoSuchBucket}
+	}
+	// Were a cell's base replaced after the look at it, what is in the next one might not be what was seen.
+	bases := make([]*base, len(s.cells))
+	for i, c := range s.cells {
+		empty, base, err := c.isEmpty(b.id)
 		if err != nil {
 			return storeError(op, name, "", err)
 		}
-		if len(page.Objects) > 0 {
+		if !empty {
 			return &Error{Op: op, Bucket: name, Kind: KindBucketNotEmpty}
 		}
+		bases[i] = base
 	}
 	for _, c := range s.cells {
 		if err := c.abortAll(ctx, b.id); err != nil {
 			return storeError(op, name, "", err)
 		}
 	}
-	if err := s.cells[0].commit(ctx, &meta.DeleteBucket{ID: b.id}); err != nil {
+	for _, base := range bases {
+		if err := base.enter(); err != nil {
+			return storeError(op, name, "", err)
+		}
+		defer base.leave()
+	}
+	if err := bases[0].commit(ctx, &meta.DeleteBucket{ID: b.id}); err != nil {
 		return storeError(op, name, "", err)
 	}
 	b.deleted = true
@@ -142,6 +163,17 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	delete(s.buckets, name)
 	s.mu.Unlock()
 	return nil
+}
+
+// isEmpty reports whether the cell holds no object of a bucket, according to the base that it returns.
+func (c *cell) isEmpty(bucket meta.BucketID) (bool, *base, error) {
+	b, err := c.enter()
+	if err != nil {
+		return false, nil, err
+	}
+	defer b.leave()
+	page, err := b.index.ListObjects(bucket, meta.ListOptions{Max: 1})
+	return len(page.Objects) == 0, b, err
 }
 
 // Bucket describes a bucket.
@@ -160,12 +192,9 @@ func (s *Store) Head(_ context.Context, bucket, key string) (ObjectInfo, error) 
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	object, found, err := s.cellOf(b, key).index.GetObject(b.id, key, meta.NullVersion)
+	object, err := s.cellOf(b, key).object(op, b, key)
 	if err != nil {
-		return ObjectInfo{}, storeError(op, bucket, key, err)
-	}
-	if !found {
-		return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchObject}
+		return ObjectInfo{}, err
 	}
 	return objectInfo(&object), nil
 }
@@ -234,36 +263,28 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, check Check) err
 		return storeError(op, bucket, key, err)
 	}
 	defer unlock()
-	object, found, err := c.index.GetObject(b.id, key, meta.NullVersion)
+	base, err := c.enter()
 	if err != nil {
 		return storeError(op, bucket, key, err)
 	}
-	if check != nil {
-		if err := runCheck(check, &object, found); err != nil {
-			return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindPrecondition, Err: err}
-		}
+	defer base.leave()
+	if err := base.check(b.id, key, check); err != nil {
+		return checkError(op, bucket, key, err)
 	}
-	if !found {
-		return nil
+	if _, found, err := base.index.GetObjectHead(b.id, key, meta.NullVersion); err != nil || !found {
+		return storeError(op, bucket, key, err)
 	}
-	if err := c.commit(ctx, &meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
+	if err := base.commit(ctx, &meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
 }
 
 // putObject commits an object: under the key's lock it runs the check and appends the record. It takes over what was
-// received, whatever happens; r is nil when the object only references blobs that the caller keeps alive.
+// received, whatever happens.
 func (s *Store) putObject(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received) error {
 	err := s.tryPutObject(ctx, op, b, c, object, check, r)
-	if r == nil {
-		return err
-	}
-	if err == nil || KindOf(err) == KindUnknownOutcome {
-		r.release()
-	} else {
-		c.forget(r)
-	}
+	c.settle(r, err)
 	return err
 }
 
@@ -277,33 +298,59 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 		return storeError(op, b.info.Name, object.Key, err)
 	}
 	defer unlock()
-	return s.commitLocked(ctx, op, b, c, object, check, r)
+	base, err := c.enter()
+	if err != nil {
+		return storeError(op, b.info.Name, object.Key, err)
+	}
+	defer base.leave()
+	return s.commitLocked(ctx, op, base, b, object, check, r)
 }
 
-// commitLocked is putObject for a caller that holds the bucket's gate and the key's lock.
-func (s *Store) commitLocked(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received) error {
-	if check != nil {
-		current, found, err := c.index.GetObject(b.id, object.Key, meta.NullVersion)
-		if err != nil {
-			return storeError(op, b.info.Name, object.Key, err)
-		}
-		if err := runCheck(check, &current, found); err != nil {
-			return &Error{Op: op, Bucket: b.info.Name, Key: object.Key, Kind: KindPrecondition, Err: err}
-		}
+// commitLocked is putObject for a caller that holds the bucket's gate and the key's lock and has entered base. r is nil when the object only
+// references blobs that the caller keeps alive.
+func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received) error {
+	if err := base.check(b.id, object.Key, check); err != nil {
+		return checkError(op, b.info.Name, object.Key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := c.commitObject(ctx, b.id, object, r); err != nil {
+	if err := base.commitObject(ctx, b.id, object, r); err != nil {
 		return storeError(op, b.info.Name, object.Key, err)
 	}
 	return nil
 }
 
-func runCheck(check Check, object *meta.Object, found bool) error {
-	if !found {
-		return check(nil)
+// check runs the caller's check on what the key names now. The caller has entered b and holds the key's lock.
+func (b *base) check(bucket meta.BucketID, key string, check Check) error {
+	if check == nil {
+		return nil
 	}
-	info := objectInfo(object)
-	return check(&info)
+	object, found, err := b.index.GetObject(bucket, key, meta.NullVersion)
+	if err != nil {
+		return err
+	}
+	if !found {
+		err = check(nil)
+	} else {
+		info := objectInfo(&object)
+		err = check(&info)
+	}
+	if err != nil {
+		return refusedError{err}
+	}
+	return nil
+}
+
+// refusedError marks the refusal of the caller's check.
+type refusedError struct{ err error }
+
+func (e refusedError) Error() string { return e.err.Error() }
+
+// checkError gives an error of base.check its kind.
+func checkError(op, bucket, key string, err error) error {
+	if refused, ok := err.(refusedError); ok {
+		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindPrecondition, Err: refused.err}
+	}
+	return storeError(op, bucket, key, err)
 }
 
 func lockName(b meta.BucketID, key string) string {
@@ -324,8 +371,11 @@ func joinAttrs(a, b []Attr) []Attr {
 	return append(append(make([]Attr, 0, len(a)+len(b)), a...), b...)
 }
 
-// storeError gives err its kind. An Error passes as it is.
+// storeError gives err its kind. An Error passes as it is, and so does nil.
 func storeError(op, bucket, key string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}

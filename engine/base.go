@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"penstock/engine/drive"
+	"penstock/engine/journal"
+	"penstock/meta"
+)
+
+// errDown: the cell's index or journal has failed and is being replaced, or the store is being closed.
+var errDown = errors.New("the index is not available now")
+
+// base is what the cell's answers rest on: the index, and the journal that feeds it. When one of them fails both are replaced
+// (failover.go). An operation that decided something by looking at a base commits to the journal of that same base or
+// not at all: what is durable and was not acknowledged becomes visible only in the next one.
+type base struct {
+	c       *cell
+	place   indexPlace
+	index   *meta.Index
+	rebuild *meta.Rebuild // Takes the batches instead of the index while that is rebuilt.
+	journal *journal.Journal
+
+	// gate is held by whoever uses the index. It is the innermost lock: who holds it waits for the journal and for nothing else, least of
+	// all for memory, a client or another lock.
+	gate gate
+
+	viewsMu sync.Mutex // Guards views.
+	views   map[*handle]*meta.View
+}
+
+// indexPlace is where an index lies, or may be put.
+type indexPlace struct {
+	fs    meta.FS
+	dir   string
+	drive drive.Drive // nil when it is on none of the cell's.
+}
+
+// enter takes the gate of the current base. leave must follow.
+func (c *cell) enter() (*base, error) {
+	b := c.base.Load()
+	return b, b.enter()
+}
+
+func (b *base) enter() error {
+	if !b.gate.enter() {
+		return errDown
+	}
+	return nil
+}
+
+func (b *base) leave() { b.gate.leave() }
+
+// end keeps everybody out, waits until those inside have left, and closes their views. It returns ctx's error if they do not leave in time:
+// then the index must not be closed.
+func (b *base) end(ctx context.Context) error {
+	if err := b.gate.shut(ctx); err != nil {
+		return err
+	}
+	b.viewsMu.Lock()
+	defer b.viewsMu.Unlock()
+	var errs []error
+	for h, view := range b.views {
+		errs = append(errs, view.Close())
+		delete(b.views, h)
+	}
+	return errors.Join(errs...)
+}
+
+// apply brings the index up to date with one durable batch. It is the journal's Apply.
+func (b *base) apply(batch *journal.Batch) error {
+	applied := make([]meta.Applied, len(batch.Records))
+	for i, r := range batch.Records {
+		applied[i] = meta.Applied{LSN: r.LSN, Loc: r.Loc, Payload: r.Payload}
+		if r.Origin != r.LSN {
+			applied[i].Origin = r.Origin // To the index, having one means to be a copy.
+		}
+	}
+	if b.rebuild != nil {
+		for i := range applied {
+			if err := b.rebuild.Load(applied[i]); err != nil {
+				return fmt.Errorf("load LSN %d: %w", applied[i].LSN, err)
+			}
+		}
+		return nil
+	}
+	effects, err := b.index.Apply(batch.Position, applied)
+	if err != nil {
+		return fmt.Errorf("apply LSN %d to %d: %w", batch.Records[0].LSN, batch.Position.LSN, err)
+	}
+	if len(effects.DeadVolumes) > 0 {
+		select {
+		case b.c.deaths <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// needed reports whether the index counts anything in a journal volume. It is the journal's Needed.
+func (b *base) needed(id meta.VolumeID) bool {
+	live, tombstones, err := b.index.VolumeUsage(id)
+	return err != nil || live > 0 || tombstones > 0
+}
+
+// gate lets any number of users in until it is shut. The zero gate is open.
+type gate struct {
+	users   atomic.Int64 // shutGate and more once it is shut.
+	mu      sync.Mutex   // Guards drained.
+	drained chan struct{}
+}
+
+// shutGate is far above any number of users.
+const shutGate = 1 << 40
+
+// enter reports whether the gate is open; if so leave must follow.
+func (g *gate) enter() bool {
+	if g.users.Add(1) < shutGate {
+		return true
+	}
+	g.leave()
+	return false
+}
+
+func (g *gate) leave() {
+	if g.users.Add(-1) == shutGate {
+		g.drain()
+	}
+}
+
+func (g *gate) drain() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.drained == nil {
+		g.drained = make(chan struct{})
+	}
+	select {
+	case <-g.drained:
+	default:
+		close(g.drained)
+	}
+}
+
+// shut keeps newcomers out and waits until the last user has left. It may be called again.
+func (g *gate) shut(ctx context.Context) error {
+	g.mu.Lock()
+	if g.drained == nil {
+		g.drained = make(chan struct{})
+	}
+	drained := g.drained
+	g.mu.Unlock()
+	for {
+		n := g.users.Load()
+		if n >= shutGate {
+			break
+		}
+		if g.users.CompareAndSwap(n, n+shutGate) {
+			if n == 0 {
+				g.drain()
+			}
+			break
+		}
+	}
+	select {
+	case <-drained:
+		return nil
+	default:
+	}
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
