@@ -32,10 +32,10 @@ type Options struct {
 	// without TLS. Off, they are accepted, as some clients send nothing else.
 	RefuseUnsignedHTTP bool
 
-	// AllowUnsignedContentType accepts presigned URLs used with a Content-Type that they do not
-	// sign. A browser adds one to every upload, and the presigner of the JavaScript SDK leaves it
-	// out on purpose; but whoever has the URL can then choose the type. Off, a Content-Type must
-	// be signed. In the header form it always must.
+	// AllowUnsignedContentType accepts a Content-Type that is not signed, as Amazon does. A browser
+	// adds one to every upload by a presigned URL, the presigner of the JavaScript SDK leaves it out on
+	// purpose, and restic's minio-go never signs it; but whoever has the URL, or sits in the middle of
+	// plain HTTP, can then choose the type. Off, a Content-Type must be signed.
 	AllowUnsignedContentType bool
 }
 
@@ -245,7 +245,7 @@ func (v *Verifier) checkSignedHeaders(r *Request, c *claim, f *fields, signed []
 			return refuse(AccessDenied, "There were headers present in the request which were not signed: "+string(bytes.ToLower(h.Name)))
 		}
 	}
-	if f.contentType.count > 0 && !(c.presigned && v.opts.AllowUnsignedContentType) &&
+	if f.contentType.count > 0 && !v.opts.AllowUnsignedContentType &&
 		!slices.ContainsFunc(signed, func(name []byte) bool { return string(name) == "content-type" }) {
 		return refuse(AccessDenied, "There were headers present in the request which were not signed: content-type")
 	}
