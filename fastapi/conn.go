@@ -26,9 +26,9 @@ type conn struct {
 	net.Conn
 	listener *listener
 
-	// pending is the request that the expectation handler has begun and the handler will take over; owned by the
-	// connection's one goroutine.
-	pending *request
+	// pending is the request that the expectation handler has begun. Whoever takes it out releases it: the handler, or
+	// Close when the client went away before its body was asked for.
+	pending atomic.Pointer[request]
 	// linger asks Close to wait for the client: it was answered while it was still sending.
 	linger atomic.Bool
 	closed sync.Once
@@ -49,6 +49,9 @@ func (c *conn) Close() error {
 			c.drain()
 		}
 		err = c.Conn.Close()
+		if r := c.pending.Swap(nil); r != nil {
+			r.release()
+		}
 		c.listener.forget(c)
 	})
 	return err
@@ -175,18 +178,18 @@ func (l *listener) closeAll() {
 	}
 }
 
-// wait returns once every connection's goroutine has closed it, or when ctx ends.
-func (l *listener) wait(ctx context.Context) {
+// wait returns once every connection's goroutine has closed it, or when ctx ends. It reports whether all are closed.
+func (l *listener) wait(ctx context.Context) bool {
 	for {
 		l.mu.Lock()
 		left := len(l.conns)
 		l.mu.Unlock()
 		if left == 0 {
-			return
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

@@ -306,3 +306,5 @@ func (h *harness) want(status int, code, method, target string, body string, hea
 }
 
 func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

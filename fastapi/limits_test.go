@@ -651,3 +651,59 @@ func TestDescriptorsAreLeftToTheDrives(t *testing.T) {
 		t.Errorf("got %v, %v", r, err)
 	}
 }
+
+// TestIdleConnectionsAreCheap covers CVE-2022-31028: what a connection costs while nothing is asked of it. 20,000 of them are in the plan.
+func TestIdleConnectionsAreCheap(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	h.must("PUT", "/bucket/k", strings.Repeat("x", maxCopiedLen))
+	memory := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // What pools let go of is gone after the second.
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	const n = 300
+	before := memory()
+	q := h.build("GET", "/bucket/k", nil).head()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conns[i] = h.dial()
+		conns[i].Write(q)
+		if _, err := http.ReadResponse(bufio.NewReader(conns[i]), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each := int64(memory()-before) / n
+	t.Logf("%d bytes for each idle connection", each)
+	if each > 64<<10 {
+		t.Errorf("an idle connection costs %d bytes", each)
+	}
+	runtime.KeepAlive(conns)
+}
+
+// TestAdmissionIsGivenBack: clients that ask to go on and then leave must not use up the uploads that may be received.
+func TestAdmissionIsGivenBack(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.MaxUploads = 2 })
+	h.must("PUT", "/bucket", "")
+	for range 10 {
+		c := h.dial()
+		c.Write(h.build("PUT", "/bucket/k", []byte("hello"), "Expect", "100-continue").head())
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+	}
+	for range 5 {
+		c := h.dial()
+		c.Write(append(h.build("PUT", "/bucket/k", []byte("hello")).head(), "he"...))
+		c.Close()
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for h.srv.uploads.Load() != 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d uploads are counted and none is there", h.srv.uploads.Load())
+		}
+		runtime.Gosched()
+	}
+	h.must("PUT", "/bucket/k", "hello")
+}

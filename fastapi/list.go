@@ -126,6 +126,23 @@ func (l *listing) sizeOf(page *engine.ListPage) int {
 
 // writeTail writes what is the same in both versions.
 func (l *listing) writeTail(w *xmlWriter, page *engine.ListPage, owner bool) {
+	l.writeSettings(w, page)
+	for i := range page.Objects {
+		o := &page.Objects[i]
+		w.open("Contents")
+		w.key("Key", o.Key, l.encode)
+		w.describe(o)
+		if owner {
+			w.owner("Owner")
+		}
+		w.text("StorageClass", storageClassOf(o.Attrs))
+		w.close("Contents")
+	}
+	w.prefixes(page.Prefixes, l.encode)
+}
+
+// writeSettings writes how the listing was asked for, and whether there is more of it.
+func (l *listing) writeSettings(w *xmlWriter, page *engine.ListPage) {
 	w.int("MaxKeys", int64(l.max))
 	if l.delimiter != "" {
 		w.key("Delimiter", l.delimiter, l.encode)
@@ -134,24 +151,17 @@ func (l *listing) writeTail(w *xmlWriter, page *engine.ListPage, owner bool) {
 	if l.encode {
 		w.text("EncodingType", "url")
 	}
-	for i := range page.Objects {
-		o := &page.Objects[i]
-		w.open("Contents")
-		w.key("Key", o.Key, l.encode)
-		w.time("LastModified", o.Modified)
-		w.etag(o.ETag)
-		if alg, _, kind := storedChecksum(o.Attrs); alg != algNone {
-			w.text("ChecksumAlgorithm", alg.name())
-			w.text("ChecksumType", kind)
-		}
-		w.int("Size", o.Size)
-		if owner {
-			w.owner("Owner")
-		}
-		w.text("StorageClass", storageClassOf(o.Attrs))
-		w.close("Contents")
+}
+
+// describe writes what a listing says of an object.
+func (w *xmlWriter) describe(o *engine.ObjectInfo) {
+	w.time("LastModified", o.Modified)
+	w.etag(o.ETag)
+	if alg, _, kind := storedChecksum(o.Attrs); alg != algNone {
+		w.text("ChecksumAlgorithm", alg.name())
+		w.text("ChecksumType", kind)
 	}
-	w.prefixes(page.Prefixes, l.encode)
+	w.int("Size", o.Size)
 }
 
 func (w *xmlWriter) prefixes(prefixes []string, encode bool) {

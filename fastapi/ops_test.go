@@ -3,6 +3,7 @@ package fastapi
 import (
 	"bufio"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,35 +18,30 @@ func TestEveryOperationAnswersOrSaysItsName(t *testing.T) {
 	ops, targets := h.every()
 	for i, op := range ops {
 		r := h.do(op.method, targets[i], "", op.testHeaders()...)
-		missing := strings.Contains(fmt.Sprintf("%p", op.handle), fmt.Sprintf("%p", unavailable))
 		switch {
-		case missing && (r.status != 501 || r.code() != "NotImplemented" || element(r.body, "Operation") != op.name):
+		case !op.there() && (r.status != 501 || r.code() != "NotImplemented" || element(r.body, "Operation") != op.name):
 			t.Errorf("%s: got %v, want 501 with its name", op.name, r)
-		case !missing && (r.status == 501 || r.status == 405):
+		case op.there() && (r.status == 501 || r.status == 405):
 			t.Errorf("%s: got %v", op.name, r)
 		}
-		// What a method's resource lacks for another method is not allowed, and never the plain operation.
+		// What a sub-resource lacks for another method is not allowed, and never taken for the plain operation.
 		for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"} {
 			if op.selector == "" {
 				continue
 			}
 			r := h.do(method, targets[i], "", "x-amz-object-attributes", "ETag")
-			if r.status < 300 && !strings.Contains("ListObjectsV2 GetBucketLocation GetBucketVersioning ListMultipartUploads GetObjectAttributes CreateMultipartUpload", nameOf(method, targets[i])) {
+			if r.status < 300 && !slices.ContainsFunc(ops, func(o *operation) bool {
+				return o.there() && o.method == method && o.level == op.level && o.selector == op.selector
+			}) {
 				t.Errorf("%s %s: got %v", method, targets[i], r)
 			}
 		}
 	}
 }
 
-// nameOf finds a row by what every() makes of it.
-func nameOf(method, target string) string {
-	for i := range operations {
-		op := &operations[i]
-		if op.method == method && strings.HasSuffix(target, "?"+op.selector) && op.selector != "" {
-			return op.name
-		}
-	}
-	return "nothing"
+// there reports whether the operation is implemented.
+func (op *operation) there() bool {
+	return fmt.Sprintf("%p", op.handle) != fmt.Sprintf("%p", unavailable)
 }
 
 func TestRouting(t *testing.T) {
@@ -734,4 +730,42 @@ func TestIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
+}
+
+// TestUnset: what was never set has a true answer.
+func TestUnset(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	h.must("PUT", "/bucket/k", "x")
+	h.must("PUT", "/bucket/a/b", "x")
+	for _, target := range []string{"/bucket?acl", "/bucket/k?acl", "/bucket/k?acl&versionId=null"} {
+		if r := h.must("GET", target, ""); element(r.body, "Permission") != "FULL_CONTROL" {
+			t.Errorf("%s: %v", target, r)
+		}
+	}
+	if r := h.must("GET", "/bucket/k?tagging", ""); !strings.Contains(r.body, "<TagSet></TagSet>") {
+		t.Errorf("tags: %v", r)
+	}
+	h.must("DELETE", "/bucket/k?tagging", "")
+	h.must("GET", "/bucket/k", "")
+	for _, sub := range []string{"acl", "tagging"} {
+		h.want(404, "NoSuchKey", "GET", "/bucket/none?"+sub, "")
+		h.want(501, "NotImplemented", "PUT", "/bucket/k?"+sub, "<x/>")
+	}
+	h.want(404, "NoSuchVersion", "GET", "/bucket/k?tagging&versionId=v", "")
+	h.want(404, "NoSuchBucket", "GET", "/none?acl", "")
+
+	r := h.must("GET", "/bucket?versions&max-keys=1", "")
+	if element(r.body, "Key") != "a/b" || element(r.body, "VersionId") != "null" || element(r.body, "IsLatest") != "true" || element(r.body, "NextVersionIdMarker") != "null" {
+		t.Errorf("versions: %v", r)
+	}
+	r = h.must("GET", "/bucket?versions&key-marker="+element(r.body, "NextKeyMarker")+"&version-id-marker=null", "")
+	if element(r.body, "Key") != "k" || element(r.body, "IsTruncated") != "false" {
+		t.Errorf("versions, second page: %v", r)
+	}
+	if r := h.must("GET", "/bucket?versions&delimiter=/", ""); strings.Count(r.body, "<Version>") != 1 || !strings.Contains(r.body, "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>") {
+		t.Errorf("versions with delimiter: %v", r)
+	}
+	h.want(400, "InvalidArgument", "GET", "/bucket?versions&version-id-marker=null", "")
+	h.want(400, "InvalidArgument", "GET", "/bucket?versions&key-marker=a&version-id-marker=v1", "")
 }

@@ -48,10 +48,11 @@ var operations = []operation{
 	{"GET", levelBucket, "uploads", "ListMultipartUploads", "s3:ListBucketMultipartUploads", (*request).listUploads, bodyNone, []string{"prefix", "delimiter", "encoding-type", "max-uploads", "key-marker", "upload-id-marker"}, false},
 	{"GET", levelBucket, "list-type=2", "ListObjectsV2", "s3:ListBucket", (*request).listObjectsV2, bodyNone, append([]string{"continuation-token", "fetch-owner", "start-after"}, listParams...), false},
 	{"POST", levelBucket, "delete", "DeleteObjects", "s3:DeleteObject", (*request).deleteObjects, bodyXML, nil, false},
+	{"GET", levelBucket, "acl", "GetBucketAcl", "s3:GetBucketAcl", (*request).getBucketAcl, bodyNone, nil, false},
+	{"GET", levelBucket, "versions", "ListObjectVersions", "s3:ListBucketVersions", (*request).listObjectVersions, bodyNone, append([]string{"key-marker", "version-id-marker"}, listParams...), false},
 
 	{"GET", levelBucket, "abac", "GetBucketAbac", "s3:GetBucketAbac", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "accelerate", "GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "acl", "GetBucketAcl", "s3:GetBucketAcl", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "analytics", "GetBucketAnalyticsConfiguration", "s3:GetAnalyticsConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "cors", "GetBucketCors", "s3:GetBucketCORS", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "encryption", "GetBucketEncryption", "s3:GetEncryptionConfiguration", unavailable, bodyNone, nil, false},
@@ -72,7 +73,6 @@ var operations = []operation{
 	{"GET", levelBucket, "requestPayment", "GetBucketRequestPayment", "s3:GetBucketRequestPayment", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "session", "CreateSession", "s3express:CreateSession", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "tagging", "GetBucketTagging", "s3:GetBucketTagging", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "versions", "ListObjectVersions", "s3:ListBucketVersions", unavailable, bodyNone, append([]string{"key-marker", "version-id-marker"}, listParams...), false},
 	{"GET", levelBucket, "website", "GetBucketWebsite", "s3:GetBucketWebsite", unavailable, bodyNone, nil, false},
 
 	{"PUT", levelBucket, "abac", "PutBucketAbac", "s3:PutBucketAbac", unavailable, bodyNone, nil, false},
@@ -121,11 +121,11 @@ var operations = []operation{
 
 	{"GET", levelBucket, "", "ListObjects", "s3:ListBucket", (*request).listObjects, bodyNone, append([]string{"marker"}, listParams...), false},
 
-	{"GET", levelObject, "acl", "GetObjectAcl", "s3:GetObjectAcl", unavailable, bodyNone, []string{"versionId"}, false},
+	{"GET", levelObject, "acl", "GetObjectAcl", "s3:GetObjectAcl", (*request).getObjectAcl, bodyNone, []string{"versionId"}, false},
 	{"GET", levelObject, "attributes", "GetObjectAttributes", "s3:GetObjectAttributes", (*request).getObjectAttributes, bodyNone, []string{"versionId"}, false},
 	{"GET", levelObject, "legal-hold", "GetObjectLegalHold", "s3:GetObjectLegalHold", unavailable, bodyNone, []string{"versionId"}, false},
 	{"GET", levelObject, "retention", "GetObjectRetention", "s3:GetObjectRetention", unavailable, bodyNone, []string{"versionId"}, false},
-	{"GET", levelObject, "tagging", "GetObjectTagging", "s3:GetObjectTagging", unavailable, bodyNone, []string{"versionId"}, false},
+	{"GET", levelObject, "tagging", "GetObjectTagging", "s3:GetObjectTagging", (*request).getObjectTagging, bodyNone, []string{"versionId"}, false},
 	{"GET", levelObject, "torrent", "GetObjectTorrent", "s3:GetObjectTorrent", unavailable, bodyNone, nil, false},
 	{"GET", levelObject, "uploadId", "ListParts", "s3:ListMultipartUploadParts", (*request).listParts, bodyNone, []string{"max-parts", "part-number-marker"}, false},
 	{"GET", levelObject, "", "GetObject", "s3:GetObject", (*request).getObject, bodyNone, append([]string{"versionId", "partNumber"}, overrideParams...), false},
@@ -147,7 +147,7 @@ var operations = []operation{
 	{"POST", levelObject, "uploadId", "CompleteMultipartUpload", "s3:PutObject", (*request).completeUpload, bodyXML, nil, false},
 	{"POST", levelObject, "uploads", "CreateMultipartUpload", "s3:PutObject", (*request).createUpload, bodyNone, nil, false},
 
-	{"DELETE", levelObject, "tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging", unavailable, bodyNone, []string{"versionId"}, false},
+	{"DELETE", levelObject, "tagging", "DeleteObjectTagging", "s3:DeleteObjectTagging", (*request).deleteObjectTagging, bodyNone, []string{"versionId"}, false},
 	{"DELETE", levelObject, "uploadId", "AbortMultipartUpload", "s3:AbortMultipartUpload", (*request).abortUpload, bodyNone, nil, false},
 	{"DELETE", levelObject, "", "DeleteObject", "s3:DeleteObject", (*request).deleteObject, bodyNone, []string{"versionId"}, false},
 }

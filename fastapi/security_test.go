@@ -95,7 +95,10 @@ func TestForgedSignaturesReachNothing(t *testing.T) {
 	sent := 0
 	for i, op := range ops {
 		for name, f := range forge {
-			for _, payload := range payloads {
+			for j, payload := range payloads {
+				if j > 0 && !op.there() {
+					continue
+				}
 				q := h.build(op.method, targets[i], nil, append(op.testHeaders(), "x-amz-content-sha256", payload, "x-amz-decoded-content-length", "4")...)
 				f(q)
 				if op.method == "PUT" || op.method == "POST" {
@@ -276,7 +279,7 @@ func TestOddHeaderValues(t *testing.T) {
 	h := newHarness(t)
 	h.must("PUT", "/bucket", "")
 	h.must("PUT", "/bucket/k", "x")
-	conn := &session{h: h}
+	conn, turn := &session{h: h}, 0
 	values := []string{"", " ", "x", ",", "=", "-", "0", "\xff\xfe", strings.Repeat("x", 4000), "%", "/", "//", "?", "bytes=", `"`, `""`, "a\tb", "bytes=0-18446744073709551616"}
 	for _, name := range []string{
 		"x-amz-copy-source", "x-amz-copy-source-range", "x-amz-metadata-directive", "x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-checksum-crc32",
@@ -286,10 +289,14 @@ func TestOddHeaderValues(t *testing.T) {
 		"If-Modified-Since", "If-Unmodified-Since", "Expires", "x-amz-website-redirect-location", "x-amz-server-side-encryption", "x-amz-security-token", "x-amz-date", "Date",
 	} {
 		for _, value := range values {
-			for _, c := range []struct{ method, target string }{
+			turn++
+			for i, c := range []struct{ method, target string }{
 				{"GET", "/bucket/k"}, {"HEAD", "/bucket/k"}, {"PUT", "/bucket/new"}, {"PUT", "/bucket/new?partNumber=1&uploadId=x"}, {"POST", "/bucket/new?uploads"},
 				{"POST", "/bucket/new?uploadId=x"}, {"POST", "/bucket?delete"}, {"GET", "/bucket/k?attributes"}, {"PUT", "/bucket"},
 			} {
+				if i%3 != turn%3 {
+					continue // Each header meets each target with a third of the values, and takes turns.
+				}
 				q := h.build(c.method, c.target, nil, name, value)
 				if r := conn.send(q); r.status >= 500 && r.status != 501 {
 					t.Errorf("%s %s with %s: %q: got %v", c.method, c.target, name, value, r)

@@ -80,6 +80,7 @@ type Server struct {
 	nextID   atomic.Uint64
 	uploads  atomic.Int64 // Bodies being received.
 	draining atomic.Bool
+	work     sync.WaitGroup // What goes on beyond its handler; see slowly.
 
 	mu        sync.Mutex // Guards listeners.
 	listeners []*listener
@@ -191,19 +192,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.ShutdownWithContext(ctx)
 	s.cancel()
 	if err != nil {
-		// Handlers see their context end and their connections closed; they return at once unless the store does not.
-		last, stop := context.WithTimeout(context.Background(), time.Second)
-		defer stop()
 		s.mu.Lock()
 		listeners := slices.Clone(s.listeners)
 		s.mu.Unlock()
+		// Handlers see their context end and their connections closed; they return at once unless the store does not.
+		last, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
 		for _, l := range listeners {
 			l.closeAll()
 		}
 		for _, l := range listeners {
-			l.wait(last)
+			if !l.wait(last) {
+				return err // What still runs has the hashes.
+			}
 		}
 	}
+	s.work.Wait()
 	s.hashes.close()
 	return err
 }
@@ -224,7 +228,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		r.release() // A connection that is not ours, as in a test; the handler begins anew.
 		return fasthttp.StatusContinue
 	}
-	r.conn.pending = r
+	r.conn.pending.Store(r)
 	return fasthttp.StatusContinue
 }
 
@@ -243,18 +247,19 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		r.fail(err)
 	}
 	s.setIDs(ctx, &r.id)
+	if s.log.Enabled(s.ctx, slog.LevelDebug) {
+		r.log().Debug("request", "method", string(ctx.Method()), "path", r.path(), "status", ctx.Response.StatusCode(), "remote", ctx.RemoteAddr())
+	}
 	r.release()
 }
 
 // takePending returns the request that expect has begun on this connection, if it has.
 func (s *Server) takePending(ctx *fasthttp.RequestCtx) *request {
 	c := connOf(ctx.Conn())
-	if c == nil || c.pending == nil {
+	if c == nil {
 		return nil
 	}
-	r := c.pending
-	c.pending = nil
-	return r
+	return c.pending.Swap(nil)
 }
 
 // start is begin and admit.

@@ -21,10 +21,10 @@ const answerAfter = 700 * time.Millisecond
 func (r *request) slowly(work func() (xmlWriter, error)) error {
 	done := make(chan slowResult, 1)
 	log, id := r.srv.log, r.id
-	go func() {
+	r.srv.work.Go(func() {
 		doc, err := guardedWork(work, log, id)
 		done <- slowResult{doc, err}
-	}()
+	})
 	timer := time.NewTimer(answerAfter)
 	defer timer.Stop()
 	// HTTP/1.0 has no way to send a body of unknown length and keep the connection; such a client waits.
