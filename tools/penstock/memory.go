@@ -85,6 +85,7 @@ func tuneRuntime(memory int64, getenv func(string) string) {
 		debug.SetGCPercent(400)
 	}
 	if getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memory + runtimeOverhead)
+		// The arenas are not the runtime's, so its limit must not count them: it would let the heap have their share once more.
+		debug.SetMemoryLimit(engine.HeapShare(memory) + runtimeOverhead)
 	}
 }

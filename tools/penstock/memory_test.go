@@ -66,7 +66,7 @@ func TestTuneRuntime(t *testing.T) {
 		t.Errorf("with both set in the environment: GOGC %d, limit %d; want them left alone", percent, limit)
 	}
 	tuneRuntime(1<<30, env{}.get)
-	if percent, limit := settings(); percent != 400 || limit != 1<<30+runtimeOverhead {
-		t.Errorf("GOGC %d, limit %d; want 400 and the ceiling plus %d", percent, limit, int64(runtimeOverhead))
+	if percent, limit := settings(); percent != 400 || limit != engine.HeapShare(1<<30)+runtimeOverhead {
+		t.Errorf("GOGC %d, limit %d; want 400 and what of the ceiling is heap plus %d", percent, limit, int64(runtimeOverhead))
 	}
 }
