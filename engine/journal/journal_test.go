@@ -125,8 +125,6 @@ func TestRollOver(t *testing.T) {
 	if len(vols) < 5 || !vols[len(vols)-1].Open {
 		t.Fatalf("volumes %+v after 6 MB into volumes of 1 MiB shards", vols)
 	}
-	middle := r.log.records[len(r.log.records)/2]
-	_ = middle
 	r.stop(j)
 	j, _ = r.mustRecover(meta.Position{})
 	got := r.log.users()
