@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"penstock/engine/drive"
 	"penstock/engine/journal"
 	"penstock/erasure"
-	"penstock/ioring"
 	"penstock/meta"
 )
 
@@ -94,35 +92,6 @@ func (q *nullQueue) Submit(ops ...*drive.Op) {
 
 func (q *nullQueue) TryDirect(*drive.Op) bool { return false }
 
-// dirRig is a rig on directories, through the ring.
-func dirRig(b *testing.B, n, parity int) *rig {
-	cluster, ids := identities(n)
-	r := &rig{t: b, cluster: cluster, parity: parity, segLen: 64 << 20, arena: sharedArena()}
-	q, err := ioring.Open(ioring.Options{Arena: r.arena})
-	if err != nil {
-		b.Skip(err)
-	}
-	queue := drive.NewRingQueue(q)
-	b.Cleanup(func() {
-		if err := q.Close(); err != nil {
-			b.Error(err)
-		}
-	})
-	for i, id := range ids {
-		path := filepath.Join(b.TempDir(), fmt.Sprint(i))
-		if err := drive.Format(path, id); err != nil {
-			b.Fatal(err)
-		}
-		d, err := drive.OpenDir(path, drive.DirOptions{Queue: queue})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { d.Close() })
-		r.drives = append(r.drives, d)
-	}
-	return r
-}
-
 // BenchmarkAppend appends records as small objects make them, on 4+2. Besides time it reports CPU time, drive writes and bytes on
 // drives per record.
 func BenchmarkAppend(b *testing.B) {
@@ -139,7 +108,7 @@ func BenchmarkAppend(b *testing.B) {
 						r.open()
 						opts.Volumes = source{r.set}
 					case "ring":
-						r := dirRig(b, 6, 2)
+						r := dirRig(b, "", 6, 2)
 						r.open()
 						opts.Volumes = source{r.set}
 						defer func() {

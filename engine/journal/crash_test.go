@@ -177,7 +177,7 @@ func runAndCut(t testing.TB, rng *rand.Rand, n, parity int) (*rig, *drive.Domain
 // recovery, with other drives missing, finds the same.
 func TestPowerCut(t *testing.T) {
 	rng := newRNG(t)
-	for round := range 120 {
+	for round := range 80 {
 		n, parity := 6, 2
 		switch round % 4 {
 		case 1:
@@ -242,7 +242,7 @@ func TestPowerCut(t *testing.T) {
 // there for the next one to go on from.
 func TestPowerCutDuringRecovery(t *testing.T) {
 	rng := newRNG(t)
-	for round := range 80 {
+	for round := range 50 {
 		r, cut, h := runAndCut(t, rng, 6, 2)
 		var index []entry
 		var from meta.Position

@@ -93,7 +93,7 @@ func (f *filled) batchOff(i int) int64 { return f.records[1+i].loc.Batch }
 func TestBitFlips(t *testing.T) {
 	rng := newRNG(t)
 	f := fill(t, 6, 2, 12, 3000)
-	for round := range 150 {
+	for round := range 90 {
 		f.restore()
 		f.damage(func(shards []drive.File) {
 			for _, i := range rng.Perm(len(shards))[:1+rng.IntN(2)] {

@@ -83,7 +83,7 @@ func TestWriteFaults(t *testing.T) {
 		do   drive.Effect
 	}{{"fail", drive.Fail}, {"after", drive.FailAfter}, {"short", drive.Short}, {"hang", drive.Hang}} {
 		t.Run(effect.name, func(t *testing.T) {
-			for nth := 1; ; nth += 3 {
+			for nth := 1; ; nth += 5 {
 				struck := false
 				synctest.Test(t, func(t *testing.T) {
 					r, plan := faultyRig(t, 6, 2, 512<<10)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -150,6 +151,39 @@ func newRig(t testing.TB, n, parity int, segLen int64) *rig {
 		r.drives = append(r.drives, drive.NewMem(id, drive.MemOptions{}))
 	}
 	r.opts = journal.Options{MaxShardLen: 64<<10 - 512}
+	return r
+}
+
+// dirRig is a rig on directories, through a rung of the I/O ladder; "" is the best there is.
+func dirRig(t testing.TB, rung ioring.Rung, n, parity int) *rig {
+	cluster, ids := identities(n)
+	r := &rig{t: t, cluster: cluster, parity: parity, segLen: 64 << 20, arena: sharedArena()}
+	q, err := ioring.Open(ioring.Options{Arena: r.arena, Force: rung})
+	if err != nil {
+		t.Skipf("no %q here: %v", rung, err)
+	}
+	queue := drive.NewRingQueue(q)
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for i, id := range ids {
+		path := filepath.Join(t.TempDir(), fmt.Sprint(i))
+		if err := drive.Format(path, id); err != nil {
+			t.Fatal(err)
+		}
+		d, err := drive.OpenDir(path, drive.DirOptions{Queue: queue})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		r.drives = append(r.drives, d)
+	}
 	return r
 }
 

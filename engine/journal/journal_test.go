@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"penstock/engine/journal"
+	"penstock/ioring"
 	"penstock/meta"
 )
 
@@ -157,5 +158,36 @@ func TestGroupLimits(t *testing.T) {
 	r.stop(j)
 	if _, err := j.Append(context.Background(), []byte{1}); !errors.Is(err, journal.ErrClosed) {
 		t.Errorf("append to a closed journal: %v", err)
+	}
+}
+
+// TestOnDirectories appends and recovers on files, through the ring and through threads.
+func TestOnDirectories(t *testing.T) {
+	for _, rung := range []ioring.Rung{"", ioring.RungThreads} {
+		t.Run("rung="+string(rung), func(t *testing.T) {
+			r := dirRig(t, rung, 4, 2)
+			r.segLen = 1 << 20
+			r.opts.MaxShardLen = 64 << 10
+			j := r.format()
+			acked := appendAll(t, j, 16, 30)
+			e := r.log.users()[100]
+			buf, got, degraded, err := j.Read(context.Background(), e.loc, 0, len(e.payload), func(b []byte) bool { return string(b) == e.payload })
+			if err != nil || degraded || string(got) != e.payload {
+				t.Fatalf("read: degraded %v, %v", degraded, err)
+			}
+			buf.Release()
+			r.stop(j)
+			j, _ = r.mustRecover(meta.Position{})
+			if err := checkAcked(r.log.records, acked); err != nil {
+				t.Error(err)
+			}
+			r.stop(j)
+			r.drives = r.drives[2:]
+			j, _ = r.mustRecover(meta.Position{})
+			if err := checkAcked(r.log.records, acked); err != nil {
+				t.Errorf("without two drives: %v", err)
+			}
+			r.stop(j)
+		})
 	}
 }
