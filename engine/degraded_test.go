@@ -102,9 +102,7 @@ func TestDriveFailsUnderLoad(t *testing.T) {
 func TestDriveHangs(t *testing.T) {
 	plan := drive.NewPlan(1)
 	drives := memDrives(4, 0)
-	opts := testOptions(t, -1)
-	tune := opts.tune
-	opts.tune = func(c *cell) { tune(c); c.limits.write = time.Second }
+	opts := testOptions(t, -1).tuned(func(c *cell) { c.limits.write, c.limits.create = time.Second, time.Second })
 	s := mustOpen(t, opts, plan.WrapAll(drives))
 	mustBucket(t, s, testBucket)
 	plan.Add(drive.Rule{On: drive.OnWrite, Drive: drives[2].ID(), Times: -1, Do: drive.Hang})

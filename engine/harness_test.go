@@ -32,25 +32,33 @@ func newRNG(t testing.TB) *rand.Rand {
 }
 
 // identities makes up n drives of one cell.
-func identities(n int) []drive.Identity {
-	ids := make([]drive.Identity, n)
+func identities(n int) []drive.Identity { return cellIdentities(n, 1) }
+
+// cellIdentities makes up n drives for each of some cells.
+func cellIdentities(n, cells int) []drive.Identity {
+	var ids []drive.Identity
 	cluster := drive.NewID()
-	var known []drive.ID
-	for range n {
-		known = append(known, drive.NewID())
-	}
-	for i := range ids {
-		ids[i] = drive.Identity{Cluster: cluster, Drive: known[i], Known: known}
+	for cell := range cells {
+		var known []drive.ID
+		for range n {
+			known = append(known, drive.NewID())
+		}
+		for _, id := range known {
+			ids = append(ids, drive.Identity{Cluster: cluster, Drive: id, Cell: uint16(cell), Known: known})
+		}
 	}
 	return ids
 }
 
 // memDrives returns n drives in memory that share a queue.
 func memDrives(n int, seed uint64) []drive.Drive {
-	queue := drive.NewMemQueue(seed)
-	drives := make([]drive.Drive, n)
-	for i, id := range identities(n) {
-		drives[i] = drive.NewMem(id, drive.MemOptions{Queue: queue})
+	return memDrivesOf(identities(n), drive.MemOptions{Queue: drive.NewMemQueue(seed)})
+}
+
+func memDrivesOf(ids []drive.Identity, opts drive.MemOptions) []drive.Drive {
+	drives := make([]drive.Drive, len(ids))
+	for i, id := range ids {
+		drives[i] = drive.NewMem(id, opts)
 	}
 	return drives
 }
@@ -76,6 +84,16 @@ func testOptions(t testing.TB, parity int) Options {
 	return o
 }
 
+// tuned returns o with a further change to its cells.
+func (o Options) tuned(more func(*cell)) Options {
+	before := o.tune
+	o.tune = func(c *cell) { before(c); more(c) }
+	return o
+}
+
+// still keeps the recycler of a cell from doing anything by itself.
+func still(c *cell) { c.limits.poll = time.Hour }
+
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
@@ -83,23 +101,34 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// openOn opens a store of one cell on drives that are there already.
+// openOn opens a store on drives that are there already.
 func openOn(ctx context.Context, opts Options, drives []drive.Drive) (*Store, error) {
-	id, err := drive.ReadIdentity(drives[0])
-	if err != nil {
-		return nil, err
-	}
 	s := newStore(opts)
-	c := newCell(&s.opts, 0, id.Cluster)
-	c.drives = drives
-	s.cells = []*cell{c}
-	arenaLen, _ := splitMemory(opts.Memory)
-	if c.arena, err = ioring.NewArena(ioring.ArenaOptions{Size: arenaLen, Node: -1, NoPrefault: true}); err != nil {
-		return nil, err
+	known := map[int][]drive.ID{}
+	for _, d := range drives {
+		id, err := drive.ReadIdentity(d)
+		if err != nil {
+			return nil, err
+		}
+		for len(s.cells) <= int(id.Cell) {
+			s.cells = append(s.cells, newCell(&s.opts, len(s.cells), id.Cluster))
+		}
+		c := s.cells[id.Cell]
+		c.drives = append(c.drives, d)
+		known[c.id] = id.Known
 	}
-	if err := c.start(ctx, id.Known, opts.Memory); err != nil {
-		s.Close(ctx)
-		return nil, err
+	memory := opts.Memory / int64(len(s.cells))
+	arenaLen, _ := splitMemory(memory)
+	for _, c := range s.cells {
+		var err error
+		c.arena, err = ioring.NewArena(ioring.ArenaOptions{Size: arenaLen, Node: -1, NoPrefault: true})
+		if err == nil {
+			err = c.start(ctx, known[c.id], memory)
+		}
+		if err != nil {
+			s.Close(ctx)
+			return nil, err
+		}
 	}
 	if err := s.begin(); err != nil {
 		s.Close(ctx)
@@ -235,4 +264,12 @@ func dump(t testing.TB, s *Store) string {
 		}
 	}
 	return b.String()
+}
+
+// copyObject copies within testBucket and keeps the ETag.
+func copyObject(ctx context.Context, s *Store, src, key string) error {
+	_, err := s.Copy(ctx, testBucket, src, testBucket, key, CopyOptions{
+		Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
+	})
+	return err
 }
