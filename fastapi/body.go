@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	md5simd "github.com/minio/md5-simd"
@@ -229,37 +230,49 @@ func (b *body) checksum(sums engine.Sums) string {
 	return base64.StdEncoding.EncodeToString(b.sha256.Sum(nil))
 }
 
-// readDocument reads a payload of at most limit bytes into memory, and verifies it.
-func (r *request) readDocument(limit int64, want checksum) ([]byte, error) {
+// maxDocsLen bounds the documents that are in memory at once: room for a thousand ordinary ones, or 32 of the longest.
+const maxDocsLen = 64 << 20
+
+// readDocument reads a payload of at most limit bytes into memory, and verifies it. The result may be kept.
+func (r *request) readDocument(limit int64, want checksum) (string, error) {
 	size := int64(-1)
 	_, known := r.head.lookup("content-length")
 	if known || r.auth.Payload.Mode.Streaming() {
 		var err error
 		if size, err = r.bodyLen(); err != nil {
-			return nil, err
+			return "", err
 		}
-		if size > limit {
-			return nil, errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
-		}
+	}
+	if size > limit {
+		return "", errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
+	}
+	room := limit
+	if size >= 0 {
+		room = size
+	}
+	r.reserved += room
+	if r.srv.docs.Add(room) > maxDocsLen {
+		return "", errSlowDown
 	}
 	b, err := r.openBody(size, want)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer b.close()
-	data, err := io.ReadAll(io.LimitReader(b, limit+1))
-	if err != nil {
-		return nil, err
+	var doc strings.Builder
+	doc.Grow(int(max(size, 0)))
+	if _, err := io.Copy(&doc, io.LimitReader(b, limit+1)); err != nil {
+		return "", err
 	}
-	if int64(len(data)) > limit {
-		return nil, errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
+	if int64(doc.Len()) > limit {
+		return "", errMaxMessageLength.with("MaxMessageLengthBytes", itoa64(limit))
 	}
-	sums := engine.Sums{Size: int64(len(data))}
+	sums := engine.Sums{Size: int64(doc.Len())}
 	if b.want.alg == algCRC64NVME {
-		sums.CRC64NVME = engine.CRC64NVME(data)
+		sums.CRC64NVME = engine.CRC64NVME(bytesOf(doc.String()))
 	}
 	_, err = b.finish(sums)
-	return data, err
+	return doc.String(), err
 }
 
 type eofReader struct{}

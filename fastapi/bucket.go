@@ -42,7 +42,7 @@ func (r *request) readLocation() (string, error) {
 		return "", err
 	}
 	location := ""
-	x := newXMLReader(string(data))
+	x := newXMLReader(data)
 	x.root("CreateBucketConfiguration")
 	for name := x.child(); name != ""; name = x.child() {
 		switch name {

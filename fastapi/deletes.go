@@ -37,7 +37,7 @@ func (r *request) deleteObjects() error {
 	if err != nil {
 		return err
 	}
-	list, quiet, err := parseDeletes(string(data))
+	list, quiet, err := parseDeletes(data)
 	if err != nil {
 		return err
 	}

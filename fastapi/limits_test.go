@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"penstock/engine"
@@ -107,19 +108,67 @@ func TestSlowBodies(t *testing.T) {
 		}
 		h.want(404, "NoSuchKey", "GET", "/bucket/k", "")
 	}
-	h.must("PUT", "/bucket/k", body) // In one go is fine.
 }
 
-// TestStoreTimeIsNotTheClients: while the store has no room for its bytes, a client that waits is not at fault.
-func TestStoreTimeIsNotTheClients(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.BodyGrace = 200 * time.Millisecond; o.MinBodyRate = 1 << 30 })
-	h.must("PUT", "/bucket", "")
-	h.store.setBefore(func(op string) {
-		if op == "Put" {
-			time.Sleep(600 * time.Millisecond) // Longer than the grace; nothing else can show that time does not count.
-		}
-	})
-	h.must("PUT", "/bucket/k", strings.Repeat("x", 100_000))
+// deadlines is a connection of which only the read deadline is used.
+type deadlines struct {
+	net.Conn
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// slowSource gives n bytes after each pause.
+type slowSource struct {
+	pause time.Duration
+	n     int
+}
+
+func (s slowSource) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.n, nil
+}
+
+func TestPacedReader(t *testing.T) {
+	const grace, rate = 30 * time.Second, 4096
+	for _, c := range []struct {
+		name  string
+		src   slowSource
+		idle  time.Duration // Between reads: the time of the store, which is not the client's.
+		reads int
+		fails bool
+	}{
+		{"fast", slowSource{time.Millisecond, 4096}, 0, 100_000, false},
+		{"just fast enough", slowSource{time.Second, rate}, 0, 1000, false},
+		{"too slow on average", slowSource{time.Second, rate / 2}, 0, 1000, true},
+		{"a byte at a time", slowSource{time.Second, 1}, 0, 40, true},
+		{"slow for as long as the grace", slowSource{time.Second, 1}, 0, 29, false},
+		{"fast, into a slow store", slowSource{time.Millisecond, 4096}, time.Hour, 100, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := &deadlines{}
+				p := &pacedReader{src: c.src, conn: conn, grace: grace, minRate: rate}
+				var err error
+				for i := 0; i < c.reads && err == nil; i++ {
+					_, err = p.Read(make([]byte, 4096))
+					if now, last := time.Now(), conn.set[len(conn.set)-1]; last.Before(now.Add(grace/2-2*time.Second)) || last.After(now.Add(grace)) {
+						t.Fatalf("read %d: the deadline is %v from now", i, last.Sub(now))
+					}
+					time.Sleep(c.idle)
+				}
+				if (err != nil) != c.fails || err != nil && !sameError(err, errRequestTimeout) {
+					t.Errorf("got %v", err)
+				}
+				if c.idle == 0 && len(conn.set) > c.reads/10+2 {
+					t.Errorf("%d deadlines were set for %d reads", len(conn.set), c.reads)
+				}
+			})
+		})
+	}
 }
 
 func TestShortBodies(t *testing.T) {
@@ -324,7 +373,7 @@ func TestTooManyConnections(t *testing.T) {
 }
 
 func TestIdleConnectionsAreClosed(t *testing.T) {
-	h := newHarness(t, func(o *Options) { o.IdleTimeout = 100 * time.Millisecond; o.HeaderTimeout = 200 * time.Millisecond })
+	h := newHarness(t, func(o *Options) { o.IdleTimeout = 100 * time.Millisecond; o.HeaderTimeout = time.Second })
 	idle := h.dial()
 	idle.Write(h.build("GET", "/", nil).head())
 	br := bufio.NewReader(idle)
@@ -706,4 +755,29 @@ func TestAdmissionIsGivenBack(t *testing.T) {
 		runtime.Gosched()
 	}
 	h.must("PUT", "/bucket/k", "hello")
+}
+
+// TestDocumentsHaveABudget: many long documents at once are refused before they fill the memory, and the room comes back.
+func TestDocumentsHaveABudget(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	const n = maxDocsLen / maxDeletesLen
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conns[i] = h.dial()
+		conns[i].Write(h.build("POST", "/bucket?delete", nil, "Content-Length", fmt.Sprint(maxDeletesLen)).head())
+		conns[i].Write([]byte("<")) // The handler starts with the first byte.
+	}
+	for h.srv.docs.Load() != maxDocsLen {
+		runtime.Gosched()
+	}
+	const doc = "<Delete><Object><Key>a</Key></Object></Delete>"
+	h.want(503, "SlowDown", "POST", "/bucket?delete", doc)
+	for _, c := range conns {
+		c.Close()
+	}
+	for h.srv.docs.Load() != 0 {
+		runtime.Gosched()
+	}
+	h.must("POST", "/bucket?delete", doc)
 }

@@ -224,7 +224,7 @@ func (r *request) readCompletion() (*completion, error) {
 	if len(data) == 0 {
 		return nil, errInvalidRequest.message("You must specify at least one part")
 	}
-	return c, c.parse(string(data))
+	return c, c.parse(data)
 }
 
 // readObjectChecksum reads a checksum of the object that a completion makes. A composite one ends in "-" and the part count.

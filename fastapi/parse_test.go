@@ -83,6 +83,31 @@ func sameError(got, want error) bool {
 	return ok && g.Is(want)
 }
 
+func TestDomainBelowADomain(t *testing.T) {
+	s, err := New(Options{Store: newFakeStore(), Secrets: testSecrets{}, Domains: []string{"example.com", ".S3.Example.com."}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]string{
+		"example.com": "", "s3.example.com": "", "bucket.s3.example.com": "bucket", "bucket.example.com:80": "bucket", "b.s3.example.com.evil": "", "myexample.com": "",
+	} {
+		if got, _ := virtualBucket(host, s.domains); got != want {
+			t.Errorf("%s: bucket %q, want %q", host, got, want)
+		}
+	}
+	for _, bad := range []string{"", ".", "http://x", "x:80", "a b"} {
+		if _, err := New(Options{Store: newFakeStore(), Secrets: testSecrets{}, Domains: []string{bad}}); err == nil {
+			t.Errorf("domain %q is accepted", bad)
+		}
+	}
+	if _, err := New(Options{Secrets: testSecrets{}}); err == nil {
+		t.Errorf("no store is accepted")
+	}
+	if _, err := New(Options{Store: newFakeStore()}); err == nil {
+		t.Errorf("no secrets are accepted")
+	}
+}
+
 func TestParseQuery(t *testing.T) {
 	for _, c := range []struct {
 		raw  string

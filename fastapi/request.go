@@ -31,6 +31,7 @@ type request struct {
 	auth     *sigv4.Auth
 	signed   sigv4.Request // What was authenticated; kept here for its memory.
 	admitted bool          // Counted as an upload.
+	reserved int64         // Counted as bytes of documents.
 	framed   bool          // The headers made sense; until then nothing that follows them can be trusted to be a request.
 	bodyDone bool          // The body was read to its end.
 }
@@ -61,6 +62,7 @@ func (r *request) release() {
 	if r.admitted {
 		r.srv.uploads.Add(-1)
 	}
+	r.srv.docs.Add(-r.reserved)
 	clear(r.head.fields)
 	clear(r.head.wire)
 	clear(r.params)

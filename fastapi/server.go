@@ -79,6 +79,7 @@ type Server struct {
 
 	nextID   atomic.Uint64
 	uploads  atomic.Int64 // Bodies being received.
+	docs     atomic.Int64 // Bytes of documents in memory.
 	draining atomic.Bool
 	work     sync.WaitGroup // What goes on beyond its handler; see slowly.
 
@@ -110,6 +111,7 @@ func New(opts Options) (*Server, error) {
 		}
 		s.domains = append(s.domains, d)
 	}
+	slices.SortFunc(s.domains, func(a, b string) int { return len(b) - len(a) })
 	var random [48]byte
 	rand.Read(random[:]) // Never fails: crypto/rand ends the process instead.
 	s.nextID.Store(binary.LittleEndian.Uint64(random[:]))

@@ -137,14 +137,19 @@ func (t *target) resolve(host string, domains []string) (resource, error) {
 	return r, checkKey(r.key)
 }
 
-// virtualBucket returns the bucket that a host names, if it names one.
+// virtualBucket returns the bucket that a host names, if it names one. domains are in lower case, the longest first, so that
+// a domain below another one is not taken for a bucket.
 func virtualBucket(host string, domains []string) (string, bool) {
 	if len(domains) == 0 {
 		return "", false
 	}
 	host = strings.ToLower(hostWithoutPort(host))
 	for _, d := range domains {
-		if bucket, ok := strings.CutSuffix(host, d); ok && len(bucket) > 1 && bucket[len(bucket)-1] == '.' {
+		bucket, ok := strings.CutSuffix(host, d)
+		if ok && bucket == "" {
+			return "", false
+		}
+		if ok && len(bucket) > 1 && bucket[len(bucket)-1] == '.' {
 			return bucket[:len(bucket)-1], true
 		}
 	}
