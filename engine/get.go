@@ -154,7 +154,7 @@ func (h *handle) Body(ctx context.Context, off, n int64) (Body, error) {
 	if n == 0 {
 		return b, nil
 	}
-	get := h.c.waitUpTo(ctx, admissionWait)
+	get := waitUpTo(ctx, h.c.readMemory, admissionWait)
 	b.begin(get)
 	if err := b.advance(get); err != nil {
 		b.Close()
@@ -297,7 +297,7 @@ func (b *body) step() error {
 }
 
 func (b *body) tryStep() error {
-	get := b.h.c.waitUpTo(b.ctx, bufferWait)
+	get := waitUpTo(b.ctx, b.h.c.readMemory, bufferWait)
 	if b.next == nil {
 		b.now.release()
 		b.now, b.rest = window{}, nil
@@ -316,7 +316,7 @@ func (b *body) tryStep() error {
 func (b *body) readAhead() {
 	if b.left > 0 && b.next == nil && b.h.c.rowBudget() > 1 {
 		b.begin(func(n int) (*ioring.Buf, error) {
-			if buf := b.h.c.arena.TryGet(n); buf != nil {
+			if buf := b.h.c.readMemory.tryGet(n); buf != nil {
 				return buf, nil
 			}
 			return nil, errNoBuffer

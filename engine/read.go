@@ -51,12 +51,12 @@ type stripeRead struct {
 // getBuf takes arena memory for a read: waiting for it, or returning errNoBuffer at once.
 type getBuf func(n int) (*ioring.Buf, error)
 
-// waitUpTo waits for memory as long as that.
-func (c *cell) waitUpTo(ctx context.Context, limit time.Duration) getBuf {
+// waitUpTo waits for memory of a quota as long as that.
+func waitUpTo(ctx context.Context, q *quota, limit time.Duration) getBuf {
 	return func(n int) (*ioring.Buf, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		return c.arena.Get(ctx, n)
+		return q.get(ctx, n)
 	}
 }
 

@@ -94,7 +94,7 @@ func (c *cell) settle(r *received, err error) {
 func (c *cell) admit(ctx context.Context, n int) (*ioring.Buf, error) {
 	ctx, cancel := context.WithTimeout(ctx, admissionWait)
 	defer cancel()
-	return c.arena.Get(ctx, n)
+	return c.uploadMemory.get(ctx, n)
 }
 
 // checkFull refuses what would take room when there is none left but the reserve, which is for removals.
@@ -273,7 +273,7 @@ func (b *bulkReceiver) nextStripe(ctx context.Context, wait time.Duration) (*str
 		rowLen := int64(code.K()) * erasure.UnitLen
 		rows = int(min(int64(rows), (b.size-b.read+rowLen-1)/rowLen))
 	}
-	return b.c.newStripe(b.c.waitUpTo(ctx, wait), code, max(rows, 1))
+	return b.c.newStripe(waitUpTo(ctx, b.c.uploadMemory, wait), code, max(rows, 1))
 }
 
 // rowBudget is the number of rows that a stripe or a read may take now. Half of the arena is for whoever comes first,

@@ -380,11 +380,16 @@ type Buf struct {
 	pages int
 	data  []byte
 	refs  atomic.Int32
+	freed func() // Called when the memory is given back; nil for nobody.
 	lent  int // Ops that use it; guarded by arena.mu; only under invariants.
 }
 
 // Bytes is the memory. Its content is whatever the last user left.
 func (b *Buf) Bytes() []byte { return b.data }
+
+// OnFree sets what is called once the memory has gone back to the arena, for who keeps account of it. It is set
+// at most once, by who got the Buf, before anybody else has a reference.
+func (b *Buf) OnFree(f func()) { b.freed = f }
 
 // Retain adds a reference, for someone who will Release it.
 func (b *Buf) Retain() {
@@ -402,7 +407,14 @@ func (b *Buf) Release() {
 	if refs < 0 {
 		panic("ioring: Release of a released Buf")
 	}
-	a := b.arena
+	b.arena.reclaim(b)
+	if b.freed != nil {
+		b.freed()
+	}
+}
+
+// reclaim takes the memory of a Buf that nobody refers to, and gives it to those who wait.
+func (a *Arena) reclaim(b *Buf) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if invariants {

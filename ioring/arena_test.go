@@ -315,3 +315,23 @@ func TestArenaConcurrent(t *testing.T) {
 		t.Errorf("at the end: %+v", stats)
 	}
 }
+
+func TestOnFree(t *testing.T) {
+	a, err := ioring.NewArena(ioring.ArenaOptions{Size: 2 << 20, Node: -1, NoPrefault: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b := a.TryGet(8192)
+	inUse := int64(-1)
+	b.OnFree(func() { inUse = a.Stats().InUse })
+	b.Retain()
+	b.Release()
+	if inUse >= 0 {
+		t.Error("OnFree was called while somebody still had a reference")
+	}
+	b.Release()
+	if inUse != 0 {
+		t.Errorf("when OnFree was called %d bytes were in use; want it called once, with 0", inUse)
+	}
+}

@@ -1,0 +1,50 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/semaphore"
+
+	"penstock/ioring"
+)
+
+// quota is the part of the arena that one kind of request may hold. Uploads and reads have one half each, so that a thousand uploads
+// from slow clients, which fill theirs and queue for it, do not stand before the reads in the queue for memory, nor slow readers before
+// the uploads.
+type quota struct {
+	arena *ioring.Arena
+	bytes *semaphore.Weighted // Served in order of arrival.
+}
+
+func newQuota(arena *ioring.Arena) *quota {
+	return &quota{arena: arena, bytes: semaphore.NewWeighted(arena.Stats().Size / 2)}
+}
+
+// get takes arena memory within the quota, waiting until ctx ends.
+func (q *quota) get(ctx context.Context, n int) (*ioring.Buf, error) {
+	if err := q.bytes.Acquire(ctx, int64(n)); err != nil {
+		return nil, fmt.Errorf("%d bytes: %w: %w", n, ioring.ErrArenaFull, err)
+	}
+	buf, err := q.arena.Get(ctx, n)
+	if err != nil {
+		q.bytes.Release(int64(n))
+		return nil, err
+	}
+	buf.OnFree(func() { q.bytes.Release(int64(n)) })
+	return buf, nil
+}
+
+// tryGet takes arena memory within the quota if there is some at once, and returns nil otherwise.
+func (q *quota) tryGet(n int) *ioring.Buf {
+	if !q.bytes.TryAcquire(int64(n)) {
+		return nil
+	}
+	buf := q.arena.TryGet(n)
+	if buf == nil {
+		q.bytes.Release(int64(n))
+		return nil
+	}
+	buf.OnFree(func() { q.bytes.Release(int64(n)) })
+	return buf
+}
