@@ -24,6 +24,7 @@ type base struct {
 	index   *meta.Index
 	rebuild *meta.Rebuild // Takes the batches instead of the index while that is rebuilt.
 	journal *journal.Journal
+	over    bool // It has failed and was ended; set by supervise, for close, which waits for that first.
 
 	// gate is held by whoever uses the index. It is the innermost lock: who holds it waits for the journal and for nothing else, least of
 	// all for memory, a client or another lock.

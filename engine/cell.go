@@ -161,7 +161,7 @@ func (c *cell) close(ctx context.Context) error {
 		c.stop()
 		c.tasks.Wait()
 	}
-	if b := c.base.Load(); b != nil {
+	if b := c.base.Load(); b != nil && !b.over {
 		errs = append(errs, b.close(ctx))
 	}
 	errs = append(errs, c.background.shut(ctx))

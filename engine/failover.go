@@ -73,6 +73,7 @@ func (c *cell) failover(ctx context.Context, old *base, cause error) {
 		c.lastCheckpoint(ctx, old)
 	}
 	c.endBase(ctx, old)
+	old.over = true
 	spoilt := old.place.dir
 	if errors.Is(cause, syscall.ENOSPC) {
 		spoilt = "" // It is sound, but for what it could not write.
