@@ -1,7 +1,6 @@
 package fastapi
 
 import (
-	"encoding/hex"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -161,11 +160,6 @@ func (r *request) param(name string) string {
 	return v
 }
 
-func (r *request) hasParam(name string) bool {
-	_, ok := r.target.get(name)
-	return ok
-}
-
 // intParam reads a parameter that must be a number from 0 to 2^31-1.
 func (r *request) intParam(name string, absent int) (int, error) {
 	s, ok := r.target.get(name)
@@ -241,6 +235,3 @@ func (r *request) answerEmpty(status int) error {
 	r.ctx.Response.SetStatusCode(status)
 	return nil
 }
-
-// hexOf is for ETags.
-func hexOf(sum []byte) string { return hex.EncodeToString(sum) }

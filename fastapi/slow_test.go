@@ -1,0 +1,181 @@
+package fastapi
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSlowHeaders(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.HeaderTimeout = 300 * time.Millisecond })
+	c := h.dial()
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() { // A byte now and then must not push the deadline.
+		defer close(done)
+		for _, b := range []byte("GET /bucket/k HTTP/1.1\r\nHost: h\r\nX-A: " + strings.Repeat("a", 1000)) {
+			if _, err := c.Write([]byte{b}); err != nil {
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	r, took := h.answerOf(c)
+	close(stop)
+	<-done
+	if r.status != 400 || r.code() != "RequestTimeout" || took > 5*time.Second {
+		t.Errorf("got %v after %v", r, took)
+	}
+}
+
+func TestSlowBodies(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.BodyGrace = 300 * time.Millisecond; o.MinBodyRate = 1 << 20 })
+	h.must("PUT", "/bucket", "")
+	body := strings.Repeat("x", 1<<20)
+	drip := func(c net.Conn, every time.Duration) (stop func()) {
+		quit, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; i < len(body); i += 100 {
+				if _, err := c.Write([]byte(body[i : i+100])); err != nil {
+					return
+				}
+				select {
+				case <-quit:
+					return
+				case <-time.After(every):
+				}
+			}
+		}()
+		return func() { close(quit); <-done }
+	}
+	for _, c := range []struct {
+		name string
+		run  func(c net.Conn) func()
+	}{
+		{"nothing", func(net.Conn) func() { return func() {} }},
+		{"one byte, then nothing", func(c net.Conn) func() { c.Write([]byte("x")); return func() {} }},
+		{"half, then nothing", func(c net.Conn) func() { io.WriteString(c, body[:len(body)/2]); return func() {} }},
+		{"too slow on average", func(c net.Conn) func() { return drip(c, 20*time.Millisecond) }},
+	} {
+		q := h.build("PUT", "/bucket/k", []byte(body))
+		conn := h.dial()
+		conn.Write(q.head())
+		stop := c.run(conn)
+		r, took := h.answerOf(conn)
+		stop()
+		if r.status != 400 || r.code() != "RequestTimeout" || took > 5*time.Second {
+			t.Errorf("%s: got %v after %v", c.name, r, took)
+		}
+		h.want(404, "NoSuchKey", "GET", "/bucket/k", "")
+	}
+}
+
+// deadlines is a connection of which only the read deadline is used.
+type deadlines struct {
+	net.Conn
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// slowSource gives n bytes after each pause.
+type slowSource struct {
+	pause time.Duration
+	n     int
+}
+
+func (s slowSource) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.n, nil
+}
+
+func TestPacedReader(t *testing.T) {
+	const grace, rate = 30 * time.Second, 4096
+	for _, c := range []struct {
+		name  string
+		src   slowSource
+		idle  time.Duration // Between reads: the time of the store, which is not the client's.
+		reads int
+		fails bool
+	}{
+		{"fast", slowSource{time.Millisecond, 4096}, 0, 100_000, false},
+		{"just fast enough", slowSource{time.Second, rate}, 0, 1000, false},
+		{"too slow on average", slowSource{time.Second, rate / 2}, 0, 1000, true},
+		{"a byte at a time", slowSource{time.Second, 1}, 0, 40, true},
+		{"slow for as long as the grace", slowSource{time.Second, 1}, 0, 29, false},
+		{"fast, into a slow store", slowSource{time.Millisecond, 4096}, time.Hour, 100, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn := &deadlines{}
+				p := &pacedReader{src: c.src, conn: conn, grace: grace, minRate: rate}
+				var err error
+				for i := 0; i < c.reads && err == nil; i++ {
+					_, err = p.Read(make([]byte, 4096))
+					if now, last := time.Now(), conn.set[len(conn.set)-1]; last.Before(now.Add(grace/2-2*time.Second)) || last.After(now.Add(grace)) {
+						t.Fatalf("read %d: the deadline is %v from now", i, last.Sub(now))
+					}
+					time.Sleep(c.idle)
+				}
+				if (err != nil) != c.fails || err != nil && !sameError(err, errRequestTimeout) {
+					t.Errorf("got %v", err)
+				}
+				if c.idle == 0 && len(conn.set) > c.reads/10+2 {
+					t.Errorf("%d deadlines were set for %d reads", len(conn.set), c.reads)
+				}
+			})
+		})
+	}
+}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.IdleTimeout = 100 * time.Millisecond; o.HeaderTimeout = time.Second })
+	idle := h.dial()
+	idle.Write(h.build("GET", "/", nil).head())
+	br := bufio.NewReader(idle)
+	h.read(br, "GET")
+	if _, err := br.ReadByte(); err != io.EOF {
+		t.Errorf("after a request: got %v, want EOF", err)
+	}
+	if n, err := h.dial().Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("without a request: got %d bytes, %v, want EOF", n, err)
+	}
+}
+
+// TestReaderThatStopsReading: a client that reads nothing is cut, and what it held is given back.
+func TestReaderThatStopsReading(t *testing.T) {
+	h := newHarness(t, func(o *Options) { o.WriteStall = 200 * time.Millisecond })
+	h.must("PUT", "/bucket", "")
+	h.must("PUT", "/bucket/k", strings.Repeat("x", 32<<20))
+	c := h.dial()
+	c.(*net.TCPConn).SetReadBuffer(4096)
+	c.Write(h.build("GET", "/bucket/k", nil).head())
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		h.store.mu.Lock()
+		open, calls := h.store.open, h.store.calls
+		h.store.mu.Unlock()
+		if open == 0 && calls > 4 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d handles and bodies are still open", open)
+		}
+		runtime.Gosched()
+	}
+}
