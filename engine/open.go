@@ -399,7 +399,11 @@ func (s *Store) loadBuckets(b *base) error {
 
 // Close stops the store. Requests in progress should have ended: it waits for those that use the index until ctx ends, and
 // those that go on find the store unavailable.
+// Only the first call does anything.
 func (s *Store) Close(ctx context.Context) error {
+	if s.closed.Swap(true) {
+		return nil
+	}
 	var errs []error
 	for _, c := range s.cells {
 		errs = append(errs, c.close(ctx))

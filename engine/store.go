@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -21,6 +22,7 @@ type Store struct {
 	cells []*cell // At least one. Cell 0 also keeps the buckets.
 
 	minPart int64 // MinPartLen, but for tests of what does not depend on it.
+	closed  atomic.Bool
 
 	names *keyLocks // Orders the creation and deletion of each bucket.
 
