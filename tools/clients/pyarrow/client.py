@@ -21,7 +21,7 @@ with s3.open_input_file(f"{BUCKET}/sizes/{LARGE}") as f:
     same("read_at", f.read_at(1_000_001, 20_000_000), body(LARGE)[20_000_000:21_000_001])
     same("last bytes", f.read_at(100, LARGE - 50), body(LARGE)[-50:])
 
-for name in ("plus+sign", "plus sign", "per%2Fcent", "emoji-😀", "a//b"):
+for name in ("plus+sign", "plus sign", "per%2Fcent", "emoji-😀"):
     with s3.open_output_stream(f"{BUCKET}/odd/{name}") as f:
         f.write(name.encode())
     with s3.open_input_stream(f"{BUCKET}/odd/{name}") as f:

@@ -26,7 +26,7 @@ same("ranges", got, [body(LARGE)[a:b] for a, b in ranges])
 
 odd = ["plus+sign", "plus sign", "per%2Fcent", "emoji-😀", "semi;colon", "deep/er/and deeper"]
 fs.pipe({f"{BUCKET}/odd/{name}": name.encode() for name in odd})
-same("odd names", {k.removeprefix(f"{BUCKET}/odd/"): v for k, v in fs.cat(f"{BUCKET}/odd", recursive=True).items()}, {n: n.encode() for n in odd})
+same("odd names", {k.removeprefix(f"{BUCKET}/odd/"): v for k, v in fs.cat(fs.find(f"{BUCKET}/odd")).items()}, {n: n.encode() for n in odd})
 
 fs.put(str(TREE), f"{BUCKET}/tree", recursive=True)
 fs.get(f"{BUCKET}/tree", str(WORK / "tree"), recursive=True)
