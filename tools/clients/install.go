@@ -139,7 +139,7 @@ func (m maven) install(ctx context.Context, cache, source string) (string, []str
 	}
 	dir := filepath.Join(cache, "maven-"+filepath.Base(source))
 	err = prepare(dir, string(pom), func() error {
-		_, err := command(ctx, source, "mvn", "--batch-mode", "--quiet", "dependency:copy-dependencies",
+		_, err := command(ctx, source, "mvn", "--batch-mode", "--quiet", "-Dstyle.color=never", "dependency:copy-dependencies",
 			"-DoutputDirectory="+filepath.Join(dir, "jars"), "-DincludeScope=runtime")
 		return err
 	})
