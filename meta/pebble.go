@@ -182,13 +182,26 @@ func (x *Index) Flush(ctx context.Context) error {
 
 // flushAll flushes and waits. Pebble's own waiting would have no end on a drive that fails.
 func (x *Index) flushAll(ctx context.Context) error {
-	if err := x.Err(); err != nil {
-		return err
-	}
-	done, err := x.db.AsyncFlush()
+	x.mu.Lock()
+	done, err := x.startFlush()
+	x.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	return x.awaitFlush(ctx, done)
+}
+
+// startFlush closes the memtable, which must not hold a batch that readers do not see yet: of two values of a key a flush
+// keeps the newer one alone, and if that were not visible when it ends, readers would find neither. A batch is in the
+// memtable before it is visible, so this takes mu, which Apply holds until it is; the caller holds it.
+func (x *Index) startFlush() (done <-chan struct{}, err error) {
+	if err := x.Err(); err != nil {
+		return nil, err
+	}
+	return x.db.AsyncFlush()
+}
+
+func (x *Index) awaitFlush(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return x.Err()

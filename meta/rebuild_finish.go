@@ -49,7 +49,11 @@ func (rb *Rebuild) Finish(ctx context.Context, pos Position) (Rebuilt, error) {
 	}
 	x.position.Store(&pos)
 	x.rebuilding = false
-	return f.out, x.flushAll(ctx)
+	done, err := x.startFlush()
+	if err != nil {
+		return f.out, err
+	}
+	return f.out, x.awaitFlush(ctx, done)
 }
 
 // seal writes the sums and the position, and ends the rebuild, in one batch.
