@@ -21,7 +21,7 @@
 //	                        │             Checkpoint ──► copied to other drives, opened in place of a lost index
 //	                        └──any order──► Rebuild ──► Index
 //
-// The formats are drawn where they are written: records in record.go, entities in entity_codec.go, keys in key.go, and what
+// The formats are drawn where they are written: records in record.go, entities in entity_codec.go and blob_codec.go, keys in key.go, and what
 // they are all made of in codec.go.
 //
 // Damage is met with an error. Whatever cannot be opened is ErrUnusable, whatever cannot be read ErrCorrupt, and an index whose

@@ -6,7 +6,7 @@ import (
 )
 
 // The key space. Integers in keys are big-endian, so that byte order is number order. Every entity's value begins with
-// what the journal holds of it (see held); "body" is drawn in entity_codec.go.
+// what the journal holds of it (see held); "body" is drawn in entity_codec.go and blob_codec.go.
 //
 //	! name                             of the index itself: format, position, rebuild under way, newest journal start
 //	b blob                             held | blob body
