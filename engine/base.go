@@ -30,8 +30,20 @@ type base struct {
 	// all for memory, a client or another lock.
 	gate gate
 
+	// ctx ends when whoever waits for the journal is to wait no longer, because it hangs with the index.
+	ctx     context.Context
+	abandon context.CancelFunc
+
+	replaced atomic.Bool // endBase closes it, or has.
+
 	viewsMu sync.Mutex // Guards views.
 	views   map[*handle]*meta.View
+}
+
+func (c *cell) newBase(place indexPlace, x *meta.Index) *base {
+	b := &base{c: c, place: place, index: x, views: make(map[*handle]*meta.View)}
+	b.ctx, b.abandon = context.WithCancel(context.Background())
+	return b
 }
 
 // indexPlace is where an index lies, or may be put.

@@ -187,6 +187,10 @@ func (c *cell) close(ctx context.Context) error {
 
 // close ends the base for good.
 func (b *base) close(ctx context.Context) error {
+	if b.replaced.Load() {
+		return nil // The store is closed while there is no other yet.
+	}
+	defer b.abandon()
 	ended := b.end(ctx)
 	errs := []error{ended, b.journal.Close(ctx)}
 	if ended != nil {

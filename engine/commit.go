@@ -22,57 +22,64 @@ var (
 )
 
 // commit appends a record and returns when it is durable and applied. The caller has entered b.
-func (b *base) commit(ctx context.Context, r meta.Record) error {
-	// A client that goes away while its record is under way gains nothing from an early return, and the answer
-	// would be "unknown". The journal bounds the wait.
-	_, err := b.journal.Append(context.WithoutCancel(ctx), r.AppendTo(nil))
+//
+// It waits on no context of the caller's: a client that goes away while its record is under way gains nothing from an early return, and
+// the answer would be "unknown". The journal bounds the wait.
+func (b *base) commit(r meta.Record) error {
+	_, err := b.journal.Append(b.ctx, r.AppendTo(nil))
+	return b.commitError(err)
+}
+
+// commitError makes an end of the base's context, which no caller knows of, an error that says so.
+func (b *base) commitError(err error) error {
+	if err != nil && b.ctx.Err() != nil && !errors.Is(err, journal.ErrUnknown) {
+		return errDown // Withdrawn, or refused.
+	}
 	return err
 }
 
 // commit is that of the current base, for records that rest on nothing the caller has seen in it.
-func (c *cell) commit(ctx context.Context, r meta.Record) error {
+func (c *cell) commit(r meta.Record) error {
 	b, err := c.enter()
 	if err != nil {
 		return err
 	}
 	defer b.leave()
-	return b.commit(ctx, r)
+	return b.commit(r)
 }
 
 // commitObject appends the record of an object with what was received for it.
-func (b *base) commitObject(ctx context.Context, bucket meta.BucketID, object *meta.Object, r *received) error {
+func (b *base) commitObject(bucket meta.BucketID, object *meta.Object, r *received) error {
 	if err := checkAttrs(object.Attrs); err != nil {
 		return err
 	}
 	record := &meta.PutObject{Bucket: bucket, Object: *object}
 	if r == nil {
-		return b.commit(ctx, record)
+		return b.commit(record)
 	}
 	record.Object.Blobs, record.Blobs, record.Inline = b.c.contents(r)
-	return b.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
+	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r)
 }
 
 // commitPart is commitObject for a part.
-func (b *base) commitPart(ctx context.Context, id meta.UploadID, part *meta.UploadPart, r *received) error {
+func (b *base) commitPart(id meta.UploadID, part *meta.UploadPart, r *received) error {
 	if err := checkAttrs(part.Attrs); err != nil {
 		return err
 	}
 	record := &meta.PutPart{Upload: id, Part: *part}
 	if r == nil {
-		return b.commit(ctx, record)
+		return b.commit(record)
 	}
 	record.Part.Blobs, record.Blobs, record.Inline = b.c.contents(r)
-	return b.commitWith(ctx, record.AppendHeader(nil, len(r.inline())), r)
+	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r)
 }
 
-func (b *base) commitWith(ctx context.Context, head []byte, r *received) error {
-	ctx = context.WithoutCancel(ctx)
-	ticket, err := b.journal.AppendAsync(ctx, journal.Entry{Head: head, Body: r.inline()})
-	if err != nil {
-		return err
+func (b *base) commitWith(head []byte, r *received) error {
+	ticket, err := b.journal.AppendAsync(b.ctx, journal.Entry{Head: head, Body: r.inline()})
+	if err == nil {
+		_, err = ticket.Wait(b.ctx)
 	}
-	_, err = ticket.Wait(ctx)
-	return err
+	return b.commitError(err)
 }
 
 // contents returns the references to what was received, and the blobs that the record must bring along.
@@ -124,12 +131,14 @@ func kindOfCause(err error) Kind {
 		return KindBody
 	case errors.Is(err, journal.ErrUnknown):
 		return KindUnknownOutcome
+	case errors.Is(err, meta.ErrFailed):
+		return KindUnavailable // Whatever has failed it.
 	case errors.Is(err, volume.ErrFull), errors.Is(err, syscall.ENOSPC):
 		return KindFull
 	case errors.Is(err, errCorrupt):
 		return KindCorrupt
 	case errors.Is(err, journal.ErrUnavailable), errors.Is(err, journal.ErrClosed), errors.Is(err, errUnreadable), errors.Is(err, errDown),
-		errors.Is(err, meta.ErrFailed), errors.Is(err, meta.ErrCorrupt), errors.Is(err, volume.ErrNoDrives), errors.Is(err, volume.ErrClosed):
+		errors.Is(err, meta.ErrCorrupt), errors.Is(err, volume.ErrNoDrives), errors.Is(err, volume.ErrClosed):
 		return KindUnavailable
 	case errors.Is(err, context.Canceled):
 		return KindCanceled

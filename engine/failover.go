@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"penstock/engine/drive"
 )
 
 // errIndexDrive: the drive that the index lies on has failed as a drive of volumes.
@@ -57,10 +59,23 @@ func (c *cell) watchBase(ctx context.Context, b *base) error {
 		if err := b.journal.Err(); err != nil {
 			return err
 		}
-		if d := b.place.drive; d != nil && !c.set.Healthy(d.ID()) {
-			return errIndexDrive
+		if err := c.driveError(b.place.drive); err != nil {
+			return fmt.Errorf("%w: %w", errIndexDrive, err)
 		}
 	}
+}
+
+// driveError returns why a drive has failed, or nil.
+func (c *cell) driveError(d drive.Drive) error {
+	if d == nil || c.set.Healthy(d.ID()) {
+		return nil
+	}
+	for _, status := range c.set.Drives() {
+		if status.ID == d.ID() {
+			return status.Err
+		}
+	}
+	return nil
 }
 
 // failover replaces a base, trying until it succeeds or ctx ends.
@@ -69,8 +84,10 @@ func (c *cell) failover(ctx context.Context, old *base, cause error) {
 	c.log.Error("the index is replaced; requests must come back later until it is", "index", old.place.dir, "cause", cause)
 	c.stats.failovers.Add(1)
 	if errors.Is(cause, errIndexDrive) {
-		// Perhaps the index can still be read: then what follows need not replay much.
-		c.lastCheckpoint(ctx, old)
+		if _, answers := errors.AsType[syscall.Errno](cause); answers {
+			// Perhaps the index can still be read: then what follows need not replay much.
+			c.lastCheckpoint(ctx, old)
+		}
 	}
 	c.endBase(ctx, old)
 	old.over = true
@@ -130,25 +147,38 @@ func (c *cell) lastCheckpoint(ctx context.Context, b *base) {
 	}
 }
 
-// endBase ends a base that has failed. What hangs is left behind.
+// endBase ends a base that has failed. What hangs with it is left behind, and closed when it hangs no more; but no write to
+// the journal is under way when this returns, for the next one begins where this one ended.
 func (c *cell) endBase(ctx context.Context, b *base) {
-	ctx, cancel := context.WithTimeout(ctx, c.limits.create)
-	defer cancel()
-	err := b.end(ctx)
-	// The journal first: a new one must not begin while it writes.
-	_ = b.journal.Close(ctx) // Why it has failed was logged.
-	if err != nil {
-		c.log.Warn("requests hang with the index, which is left open", "error", err)
+	if !c.background.enter() {
 		return
 	}
-	closed := make(chan struct{})
-	go func() {
+	b.replaced.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, c.limits.create)
+	journalGone, closed := make(chan struct{}), make(chan struct{})
+	go func() { // Ends when nothing hangs.
+		defer c.background.leave()
 		defer close(closed)
-		_ = b.index.Close() // It has failed.
+		shut, done := context.WithTimeout(ctx, c.limits.create/2)
+		if b.gate.shut(shut) != nil {
+			b.abandon()
+		}
+		done()
+		_ = b.journal.Close(ctx) // Why it has failed was logged.
+		cancel()
+		close(journalGone)
+		_ = b.end(context.Background())
+		_ = b.index.Close() // It has failed, too.
 	}()
+	<-ctx.Done()
 	select {
-	case <-closed:
-	case <-ctx.Done():
+	case <-journalGone:
+		select {
+		case <-closed:
+		case <-time.After(c.limits.create):
+		}
+	case <-time.After(c.limits.write + time.Second): // Until then it has given up the drives that hang.
+		c.log.Warn("the index hangs and is left behind", "index", b.place.dir)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -273,3 +274,31 @@ func copyObject(ctx context.Context, s *Store, src, key string) error {
 	})
 	return err
 }
+
+// listen returns a logger that passes on what is logged.
+func listen(f func(message string, attrs map[string]string)) *slog.Logger {
+	return slog.New(&listener{f: f})
+}
+
+type listener struct {
+	f     func(string, map[string]string)
+	attrs []slog.Attr
+}
+
+func (l *listener) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *listener) Handle(_ context.Context, r slog.Record) error {
+	attrs := map[string]string{}
+	for _, a := range l.attrs {
+		attrs[a.Key] = a.Value.String()
+	}
+	r.Attrs(func(a slog.Attr) bool { attrs[a.Key] = a.Value.String(); return true })
+	l.f(r.Message, attrs)
+	return nil
+}
+
+func (l *listener) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &listener{l.f, append(slices.Clone(l.attrs), attrs...)}
+}
+
+func (l *listener) WithGroup(string) slog.Handler { return l }

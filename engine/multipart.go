@@ -92,7 +92,7 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, attrs []At
 	defer b.leave()
 	upload := meta.Upload{Bucket: b.id, Key: key, Initiated: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
 	rand.Read(upload.ID[:]) // Never fails: crypto/rand ends the process instead.
-	if err := c.commit(ctx, &meta.CreateUpload{Upload: upload}); err != nil {
+	if err := c.commit(&meta.CreateUpload{Upload: upload}); err != nil {
 		return "", storeError(op, bucket, key, err)
 	}
 	return formatUploadID(upload.ID), nil
@@ -192,7 +192,7 @@ func (s *Store) putPartLocked(ctx context.Context, op, bucket, key string, b *ba
 		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
 	}
 	part.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := b.commitPart(ctx, id, part, r); err != nil {
+	if err := b.commitPart(id, part, r); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
@@ -251,7 +251,7 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 		return ObjectInfo{}, checkError(op, bucket, key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := base.commit(ctx, &meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
+	if err := base.commit(&meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
 	return objectInfo(&object), nil
@@ -309,7 +309,7 @@ func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
 	} else if !found {
 		return &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
 	}
-	if err := base.commit(ctx, &meta.AbortUpload{Upload: upload.ID}); err != nil {
+	if err := base.commit(&meta.AbortUpload{Upload: upload.ID}); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
@@ -325,7 +325,7 @@ func (c *cell) abortAll(ctx context.Context, bucket meta.BucketID) error {
 		for i := range page.Uploads {
 			id := page.Uploads[i].ID
 			unlock := c.uploads.exclusive(id)
-			err := c.commit(ctx, &meta.AbortUpload{Upload: id})
+			err := c.commit(&meta.AbortUpload{Upload: id})
 			unlock()
 			if err != nil {
 				return err

@@ -387,7 +387,7 @@ func (b *bulkReceiver) endBlob() {
 // stays small. If the object never comes, they are dropped.
 func (b *bulkReceiver) spill(ctx context.Context) error {
 	last := &b.r.blobs[len(b.r.blobs)-1]
-	if err := b.c.commit(ctx, &meta.PutBlobs{Blobs: []meta.Blob{*last}}); err != nil {
+	if err := b.c.commit(&meta.PutBlobs{Blobs: []meta.Blob{*last}}); err != nil {
 		return err
 	}
 	last.Extents = nil // The index has them.
@@ -408,7 +408,7 @@ func (c *cell) forget(r *received) {
 		}
 	}
 	// If this fails the journal has failed, and recovery drops unreferenced blobs.
-	if err := c.commit(context.Background(), &meta.DropBlobs{IDs: ids}); err != nil {
+	if err := c.commit(&meta.DropBlobs{IDs: ids}); err != nil {
 		c.log.Warn("blobs of a failed upload stay until the next start", "blobs", len(ids), "error", err)
 	}
 }

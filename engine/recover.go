@@ -211,10 +211,6 @@ func (b *base) replay(ctx context.Context) (did journal.Recovery, err error) {
 	return did, err
 }
 
-func (c *cell) newBase(place indexPlace, x *meta.Index) *base {
-	return &base{c: c, place: place, index: x, views: make(map[*handle]*meta.View)}
-}
-
 // restoreAnywhere copies a checkpoint to the first place that takes it and opens it there.
 func (c *cell) restoreAnywhere(saved savedIndex, places []indexPlace) (place indexPlace, x *meta.Index, err error) {
 	for _, place = range places {

@@ -219,7 +219,7 @@ func (r *recycler) freeJournals(ctx context.Context, ids []meta.VolumeID) error 
 		return err
 	}
 	defer r.b.leave()
-	if err := r.b.commit(ctx, &meta.JournalFreed{Volumes: ids}); err != nil {
+	if err := r.b.commit(&meta.JournalFreed{Volumes: ids}); err != nil {
 		return err
 	}
 	r.b.journal.Freed(ids...)

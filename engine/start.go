@@ -62,7 +62,7 @@ func (c *cell) sweep(ctx context.Context, b *base) error {
 		if len(ids) == 0 {
 			return nil
 		}
-		if err := b.commit(ctx, &meta.DropBlobs{IDs: ids}); err != nil {
+		if err := b.commit(&meta.DropBlobs{IDs: ids}); err != nil {
 			return err
 		}
 		after = ids[len(ids)-1]

@@ -104,7 +104,7 @@ func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) err
 		return storeError(op, name, "", err)
 	}
 	record := meta.Bucket{ID: meta.BucketID(c.nextBlob()), Name: name, Created: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
-	if err := c.commit(ctx, &meta.PutBucket{Bucket: record}); err != nil {
+	if err := c.commit(&meta.PutBucket{Bucket: record}); err != nil {
 		return storeError(op, name, "", err)
 	}
 	s.mu.Lock()
@@ -157,7 +157,7 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 		}
 		defer base.leave()
 	}
-	if err := bases[0].commit(ctx, &meta.DeleteBucket{ID: b.id}); err != nil {
+	if err := bases[0].commit(&meta.DeleteBucket{ID: b.id}); err != nil {
 		return storeError(op, name, "", err)
 	}
 	b.deleted = true
@@ -276,7 +276,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, check Check) err
 	if _, found, err := base.index.GetObjectHead(b.id, key, meta.NullVersion); err != nil || !found {
 		return storeError(op, bucket, key, err)
 	}
-	if err := base.commit(ctx, &meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
+	if err := base.commit(&meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
 		return storeError(op, bucket, key, err)
 	}
 	return nil
@@ -315,7 +315,7 @@ func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *buck
 		return checkError(op, b.info.Name, object.Key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := base.commitObject(ctx, b.id, object, r); err != nil {
+	if err := base.commitObject(b.id, object, r); err != nil {
 		return storeError(op, b.info.Name, object.Key, err)
 	}
 	return nil

@@ -112,7 +112,7 @@ func (x *Index) background(err error) {
 		return // A compaction overtaken by another; nothing is wrong.
 	}
 	if x.Err() == nil {
-		x.log.Error("index failed", "dir", x.dir, "err", err)
+		x.log.Error("index failed", "dir", x.dir, "err", err.Error()) // Without the stack traces that it carries.
 	}
 	x.fail(err)
 }
