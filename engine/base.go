@@ -85,7 +85,18 @@ func (b *base) end(ctx context.Context) error {
 }
 
 // apply brings the index up to date with one durable batch. It is the journal's Apply.
+//
+// If that fails nobody may look at the index any more: what the batch says will be true once it is replaced, and who is now told that the
+// outcome is unknown would see it absent first.
 func (b *base) apply(batch *journal.Batch) error {
+	err := b.tryApply(batch)
+	if err != nil {
+		b.gate.close()
+	}
+	return err
+}
+
+func (b *base) tryApply(batch *journal.Batch) error {
 	applied := make([]meta.Applied, len(batch.Records))
 	for i, r := range batch.Records {
 		applied[i] = meta.Applied{LSN: r.LSN, Loc: r.Loc, Payload: r.Payload}
@@ -158,26 +169,31 @@ func (g *gate) drain() {
 	}
 }
 
-// shut keeps newcomers out and waits until the last user has left. It may be called again.
-func (g *gate) shut(ctx context.Context) error {
+// close keeps newcomers out. It returns what tells that the last user has left.
+func (g *gate) close() (drained <-chan struct{}) {
 	g.mu.Lock()
 	if g.drained == nil {
 		g.drained = make(chan struct{})
 	}
-	drained := g.drained
+	drained = g.drained
 	g.mu.Unlock()
 	for {
 		n := g.users.Load()
 		if n >= shutGate {
-			break
+			return drained
 		}
 		if g.users.CompareAndSwap(n, n+shutGate) {
 			if n == 0 {
 				g.drain()
 			}
-			break
+			return drained
 		}
 	}
+}
+
+// shut keeps newcomers out and waits until the last user has left. It may be called again.
+func (g *gate) shut(ctx context.Context) error {
+	drained := g.close()
 	select {
 	case <-drained:
 		return nil

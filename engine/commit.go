@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"syscall"
 
 	"penstock/engine/journal"
 	"penstock/engine/volume"
@@ -133,7 +132,7 @@ func kindOfCause(err error) Kind {
 		return KindUnknownOutcome
 	case errors.Is(err, meta.ErrFailed):
 		return KindUnavailable // Whatever has failed it.
-	case errors.Is(err, volume.ErrFull), errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, volume.ErrFull):
 		return KindFull
 	case errors.Is(err, errCorrupt):
 		return KindCorrupt
