@@ -411,6 +411,17 @@ func (s *Store) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Crowded reports whether writes were refused lately for want of memory that other writes hold. Then who sends its body too
+// slowly should make room.
+func (s *Store) Crowded() bool {
+	for _, c := range s.cells {
+		if c.uploadMemory.crowded() {
+			return true
+		}
+	}
+	return false
+}
+
 // Ready reports why the store cannot serve reads and writes, or nil.
 func (s *Store) Ready(context.Context) error {
 	for _, c := range s.cells {

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -13,8 +15,24 @@ import (
 // from slow clients, which fill theirs and queue for it, do not stand before the reads in the queue for memory, nor slow readers before
 // the uploads.
 type quota struct {
-	arena *ioring.Arena
-	bytes *semaphore.Weighted // Served in order of arrival.
+	arena   *ioring.Arena
+	bytes   *semaphore.Weighted       // Served in order of arrival.
+	refused atomic.Pointer[time.Time] // When somebody last waited in vain; nil for never.
+}
+
+// crowdedFor is how long after a refusal the quota counts as crowded: clients who were refused come back within a second or two.
+const crowdedFor = 3 * time.Second
+
+// crowded reports whether somebody was refused lately because of what others hold.
+func (q *quota) crowded() bool {
+	t := q.refused.Load()
+	return t != nil && time.Since(*t) < crowdedFor
+}
+
+// refuse takes note that somebody waited in vain.
+func (q *quota) refuse() {
+	now := time.Now()
+	q.refused.Store(&now)
 }
 
 func newQuota(arena *ioring.Arena) *quota {
@@ -24,10 +42,12 @@ func newQuota(arena *ioring.Arena) *quota {
 // get takes arena memory within the quota, waiting until ctx ends.
 func (q *quota) get(ctx context.Context, n int) (*ioring.Buf, error) {
 	if err := q.bytes.Acquire(ctx, int64(n)); err != nil {
+		q.refuse()
 		return nil, fmt.Errorf("%d bytes: %w: %w", n, ioring.ErrArenaFull, err)
 	}
 	buf, err := q.arena.Get(ctx, n)
 	if err != nil {
+		q.refuse()
 		q.bytes.Release(int64(n))
 		return nil, err
 	}

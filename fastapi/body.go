@@ -90,8 +90,8 @@ func (r *request) openBody(size int64, want checksum) (*body, error) {
 		return nil, err
 	}
 	b.wire = pacedReader{
-		src: r.ctx.RequestBodyStream(), conn: r.ctx.Conn(),
-		grace: r.srv.opts.BodyGrace, minRate: int64(r.srv.opts.MinBodyRate),
+		src: r.ctx.RequestBodyStream(), conn: r.ctx.Conn(), own: r.conn,
+		grace: r.srv.opts.BodyGrace, minRate: int64(r.srv.opts.MinBodyRate), crowded: r.srv.store.Crowded,
 	}
 	if b.wire.src == nil {
 		b.wire.src = eofReader{}
@@ -281,30 +281,87 @@ func (eofReader) Read([]byte) (int, error) { return 0, io.EOF }
 
 // pacedReader reads from a client that must keep sending. Only time spent waiting for it counts, not the time in which
 // the engine had no room for its bytes.
+//
+// A body that is being received holds memory. While there is enough of it a client may be slow. When others are refused for
+// want of it, whoever sends next to nothing makes room and is told to come back: otherwise a few hundred such clients could
+// keep everyone from writing, for as long as they like.
 type pacedReader struct {
-	src      io.Reader
-	conn     net.Conn
-	grace    time.Duration
-	minRate  int64 // Bytes a second.
-	deadline time.Time
+	src     io.Reader
+	conn    net.Conn
+	own     *conn // What conn is, or is on; nil for the connection of a test.
+	grace   time.Duration
+	minRate int64 // Bytes a second.
+	crowded func() bool
+
+	wake     time.Time // The deadline of conn.
+	began    time.Time // The read that waits now, or the last one.
 	waited   time.Duration
 	received int64
 }
 
+const (
+	// bodyWake is how often a reader that waits looks whether it must make room.
+	bodyWake = time.Second
+	// crowdRate is what a client must send while others are refused, in bytes a second, and crowdGrace how long it may take to
+	// get there. A thousand clients that share a link of 1 Gbit/s still have four times as much each.
+	crowdRate  = 32 << 10
+	crowdGrace = 2 * time.Second
+)
+
 func (p *pacedReader) Read(b []byte) (int, error) {
-	start := time.Now()
+	p.began = time.Now()
 	// Moving the deadline costs a timer, so it moves once it is half used up.
-	if p.deadline.Sub(start) < p.grace/2 {
-		p.deadline = start.Add(p.grace)
-		if err := p.conn.SetReadDeadline(p.deadline); err != nil {
+	if p.wake.Sub(p.began) < p.step()/2 {
+		if err := p.setWake(p.began); err != nil {
 			return 0, err
 		}
 	}
+	if p.own != nil {
+		p.own.pace = p
+		defer func() { p.own.pace = nil }()
+	}
 	n, err := p.src.Read(b)
 	p.received += int64(n)
-	p.waited += time.Since(start)
-	if err == nil && p.waited > p.grace+time.Duration(p.received/p.minRate)*time.Second {
-		return n, errRequestTimeout
+	p.waited += time.Since(p.began)
+	if err == nil {
+		err = p.judge(p.waited)
 	}
 	return n, err
+}
+
+// wait is called when no byte has come until p.wake. It returns nil to wait on.
+func (p *pacedReader) wait() error {
+	now := time.Now()
+	silence := now.Sub(p.began)
+	if silence >= p.grace {
+		return errRequestTimeout
+	}
+	if err := p.judge(p.waited + silence); err != nil {
+		return err
+	}
+	return p.setWake(now)
+}
+
+// judge reports whether the client has been too slow in the time that was spent waiting for it.
+func (p *pacedReader) judge(waited time.Duration) error {
+	switch {
+	case waited > p.grace+time.Duration(p.received/p.minRate)*time.Second:
+		return errRequestTimeout
+	case waited > crowdGrace && float64(p.received) < crowdRate*waited.Seconds() && p.crowded != nil && p.crowded():
+		return errSlowDown
+	}
+	return nil
+}
+
+func (p *pacedReader) setWake(now time.Time) error {
+	p.wake = now.Add(p.step())
+	return p.conn.SetReadDeadline(p.wake)
+}
+
+// step is the time between two wakes. Only conn knows how to wake up and go on.
+func (p *pacedReader) step() time.Duration {
+	if p.own == nil {
+		return p.grace
+	}
+	return min(p.grace, bodyWake)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,10 +22,13 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return config.Listen(ctx, "tcp", address)
 }
 
-// conn is one connection. Of the methods of the connection below it only Close is changed.
+// conn is one connection.
 type conn struct {
 	net.Conn
 	listener *listener
+
+	// pace is who waits for bytes of a body; owned by the connection's one goroutine.
+	pace *pacedReader
 
 	// pending is the request that the expectation handler has begun. Whoever takes it out releases it: the handler, or
 	// Close when the client went away before its body was asked for.
@@ -40,6 +44,20 @@ const (
 	lingerTime = time.Second
 	lingerLen  = 8 << 20
 )
+
+// Read reads. Whoever waits for a body is asked now and then whether to wait on. That is done here, below TLS and fasthttp,
+// because to both an error ends the connection.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || c.pace == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if err := c.pace.wait(); err != nil {
+			return 0, err
+		}
+	}
+}
 
 // Close closes the connection, after the client has had the chance to read the answer to a body that was not read.
 func (c *conn) Close() error {

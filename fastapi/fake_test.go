@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock/engine"
@@ -23,6 +24,7 @@ type fakeStore struct {
 	fail     func(op, key string) error // Injected failures.
 	before   func(op string)            // Runs before the operation, without the lock.
 	notReady error
+	crowded  atomic.Bool
 	open     int // Handles and bodies not closed.
 }
 
@@ -197,3 +199,5 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 func (s *fakeStore) Ready(context.Context) error { return s.notReady }
+
+func (s *fakeStore) Crowded() bool { return s.crowded.Load() }

@@ -5,10 +5,13 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"penstock/fastapi/sigv4"
 )
 
 func TestSlowHeaders(t *testing.T) {
@@ -77,6 +80,62 @@ func TestSlowBodies(t *testing.T) {
 			t.Errorf("%s: got %v after %v", c.name, r, took)
 		}
 		h.want(404, "NoSuchKey", "GET", "/bucket/k", "")
+	}
+}
+
+// TestCrowd: while others are refused for want of memory, a client that sends next to nothing makes room, whatever its payload.
+func TestCrowd(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	body := []byte(strings.Repeat("x", 1<<20))
+	begin := func(q *wireRequest) net.Conn {
+		c := h.dial()
+		c.Write(append(q.head(), q.body[:1000]...))
+		return c
+	}
+	first := begin(h.build("PUT", "/bucket/k", body)) // Alone, it may be as slow as it likes.
+	h.store.crowded.Store(true)
+	plain := begin(h.build("PUT", "/bucket/k", body))
+	framed := h.chunked(sigv4.StreamingSigned, "PUT", "/bucket/k", string(body), nil)
+	framed.add("Content-Length", strconv.Itoa(len(framed.body)))
+	chunked := begin(framed)
+	for _, c := range []net.Conn{first, plain, chunked} {
+		r, took := h.answerOf(c)
+		if r.status != 503 || r.code() != "SlowDown" || took > 10*time.Second {
+			t.Errorf("got %v after %v", r, took)
+		}
+	}
+	h.want(404, "NoSuchKey", "GET", "/bucket/k", "")
+	h.must("PUT", "/bucket/k", string(body)) // Others do not notice.
+}
+
+// TestCrowdRate holds the border between those who make room and those who stay, in virtual time.
+func TestCrowdRate(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		src     slowSource
+		crowded bool
+		fails   bool
+	}{
+		{"fast enough", slowSource{time.Second, crowdRate}, true, false},
+		{"too slow", slowSource{time.Second, crowdRate - 1}, true, true},
+		{"too slow, but alone", slowSource{time.Second, crowdRate - 1}, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &pacedReader{src: c.src, conn: &deadlines{}, grace: 30 * time.Second, minRate: 4096, crowded: func() bool { return c.crowded }}
+				var err error
+				for i := 0; i < 20 && err == nil; i++ {
+					_, err = p.Read(make([]byte, crowdRate))
+					if since := p.waited; err != nil && since <= crowdGrace {
+						t.Errorf("refused after %v", since)
+					}
+				}
+				if (err != nil) != c.fails || err != nil && !sameError(err, errSlowDown) {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
 	}
 }
 

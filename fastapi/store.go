@@ -31,4 +31,5 @@ type Store interface {
 	ListUploads(ctx context.Context, bucket string, o engine.UploadListOptions) (engine.UploadPage, error)
 
 	Ready(ctx context.Context) error
+	Crowded() bool // Writes were refused lately for want of memory that other writes hold.
 }
