@@ -75,8 +75,13 @@ func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
 		// Deleted or replaced between the looks: look again, at one instant.
 	}
 	view := h.base.hold(h)
-	if object, found, err = view.GetObject(bucket, key, meta.NullVersion); err != nil || !found {
+	// Looking up ten thousand parts once is enough, if they are what the view has.
+	if head, found, err := h.base.index.GetObjectHead(bucket, key, meta.NullVersion); err != nil {
 		return false, err
+	} else if !found || head.LSN != object.LSN {
+		if object, found, err = view.GetObject(bucket, key, meta.NullVersion); err != nil || !found {
+			return false, err
+		}
 	}
 	h.info, h.refs, h.lsn = objectInfo(&object), object.Blobs, object.LSN
 	return true, nil
