@@ -254,7 +254,9 @@ func (b *body) begin(get getBuf) {
 			p.inline, p.ready = b.h.c.startInline(b.blob.ID, ext, off, n)
 		} else {
 			n = min(n, b.h.c.windowBudget(ext, off))
-			if p.stripe, p.err = b.h.c.startStripe(get, ext, off, n); p.err == errNoBuffer {
+			if bytes, ok := b.h.c.cachedUnit(&ext, off, n); ok {
+				p.ready = window{bytes: bytes}
+			} else if p.stripe, p.err = b.h.c.startStripe(get, ext, off, n); p.err == errNoBuffer {
 				b.next = nil
 				return
 			}

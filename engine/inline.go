@@ -20,7 +20,7 @@ type inlineRead struct {
 
 // startInline returns the bytes at once if the cache has them.
 func (c *cell) startInline(blob meta.BlobID, ext meta.Extent, off, n int64) (*inlineRead, window) {
-	if bytes, ok := c.cache.get(blob); ok && int64(len(bytes)) == ext.Len {
+	if bytes, ok := c.cache.get(blobKey(blob)); ok && int64(len(bytes)) == ext.Len {
 		return nil, window{bytes: bytes[off : off+n]}
 	}
 	return &inlineRead{c: c, blob: blob, ext: ext, off: off, n: n}, window{}
@@ -31,7 +31,7 @@ func (r *inlineRead) finish(ctx context.Context) (window, error) {
 	if err != nil {
 		return window{}, err
 	}
-	r.c.cache.put(r.blob, bytes)
+	r.c.cache.put(blobKey(r.blob), bytes)
 	return window{bytes: bytes[r.off : r.off+r.n : r.off+r.n], buf: buf}, nil
 }
 

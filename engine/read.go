@@ -117,6 +117,9 @@ func (s *stripeRead) finish(get getBuf) (w window, rest *stripeRead, err error) 
 			}
 		}
 		if bad == 0 {
+			if u, ok := s.loneUnit(); ok {
+				s.c.cache.put(unitKey(&s.ext, u.Index), mem[u.ObjectOff-start:][:u.DataLen])
+			}
 			from := s.off - start
 			return window{bytes: mem[from : from+s.n : from+s.n], buf: a.buf}, nil, nil
 		}
@@ -124,6 +127,38 @@ func (s *stripeRead) finish(get getBuf) (w window, rest *stripeRead, err error) 
 	}
 	s.c.stats.degradedReads.Add(1)
 	return s.reconstruct(get, bad)
+}
+
+// loneUnit returns the unit that the range lies in, if it is one.
+func (s *stripeRead) loneUnit() (erasure.Unit, bool) { return loneUnit(s.layout, s.off, s.n) }
+
+func loneUnit(l erasure.Layout, off, n int64) (erasure.Unit, bool) {
+	for u := range l.Units(off, n) {
+		return u, off+n <= u.ObjectOff+int64(u.DataLen)
+	}
+	return erasure.Unit{}, false
+}
+
+// cachedUnit returns a range of an extent that lies in one unit, if the cache has it.
+func (c *cell) cachedUnit(ext *meta.Extent, off, n int64) ([]byte, bool) {
+	vol := c.set.Get(ext.Volume)
+	if vol == nil || n > erasure.UnitLen {
+		return nil, false
+	}
+	layout := erasure.Layout{K: vol.K(), M: vol.M(), Length: ext.Len}
+	if layout.Check() != nil {
+		return nil, false // The read says what is wrong.
+	}
+	u, ok := loneUnit(layout, off, n)
+	if !ok {
+		return nil, false
+	}
+	bytes, ok := c.cache.get(unitKey(ext, u.Index))
+	if !ok || len(bytes) != u.DataLen {
+		return nil, false
+	}
+	from := off - u.ObjectOff
+	return bytes[from : from+n : from+n], true
 }
 
 // close gives the read up. The drives keep the buffer until they are done with it.
