@@ -270,8 +270,8 @@ func (j *stripeJob) writeAt(c *cell, p placement) bool {
 // upload and lost drive. It must not wait for memory, as it holds some: others that do the same would wait for it. If there is none
 // at hand it goes on row by row in memory of which the cell has one.
 func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
-	noWait := func(n int) (*ioring.Buf, error) {
-		if buf := c.arena.TryGet(n); buf != nil {
+	try := func(n int) (*ioring.Buf, error) {
+		if buf := c.arena.TryGet(n); buf != nil { // Of no quota: the upload has its part already.
 			return buf, nil
 		}
 		return nil, errNoBuffer
@@ -284,7 +284,7 @@ func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
 		}
 		rowLen := code.K() * erasure.UnitLen
 		rows := min((len(rest)+rowLen-1)/rowLen, erasure.MaxRows)
-		again, err := c.newStripe(noWait, code, rows)
+		again, err := c.newStripe(try, code, rows)
 		lone := err == errNoBuffer
 		if lone {
 			c.spareRow <- struct{}{}

@@ -26,15 +26,15 @@ type cell struct {
 	limits    limits
 	log       *slog.Logger
 
-	queue                    ioring.Queue // nil when the drives bring their own (tests).
-	arena                    *ioring.Arena
-	uploadMemory, readMemory *quota        // Parts of arena.
-	memory                   memories      // Shares of the index.
-	drives                   []drive.Drive // Present ones.
-	absent                   []string      // Paths given that hold no usable drive.
-	watch                    map[drive.ID]*driveWatch
-	set                      *volume.Set
-	cache                    *blobCache
+	queue                                 ioring.Queue // nil when the drives bring their own (tests).
+	arena                                 *ioring.Arena
+	smallMemory, uploadMemory, readMemory *quota        // Parts of arena.
+	memory                                memories      // Shares of the index.
+	drives                                []drive.Drive // Present ones.
+	absent                                []string      // Paths given that hold no usable drive.
+	watch                                 map[drive.ID]*driveWatch
+	set                                   *volume.Set
+	cache                                 *blobCache
 
 	base      atomic.Pointer[base] // Never nil once the cell has started.
 	recovered func(*base) error    // Called with each base after the first before it is used; nil for none.

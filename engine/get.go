@@ -8,13 +8,12 @@ import (
 	"sync"
 
 	"penstock/erasure"
-	"penstock/ioring"
 	"penstock/meta"
 )
 
-// windowLen is how many bytes of a body are read at a time when memory is plentiful: large enough that the socket write
+// windowBytes is how many bytes of a body are read at a time when memory is plentiful: large enough that the socket write
 // and the drive reads (512 KiB each on 4+2) are at their cheapest, small enough that the first byte does not wait long.
-const windowLen = 2 << 20
+const windowBytes = 2 << 20
 
 // eagerBlobs is how many blobs of an object are looked up when it is opened. Objects of more keep a view of
 // the index instead and look their blobs up as the range reaches them: a range of a large object needs few of them.
@@ -228,7 +227,8 @@ func (b *body) seek(off int64) {
 	b.refOff = off
 }
 
-// begin starts the next window, if any bytes are left. Errors are kept for advance.
+// begin starts the next window, if any bytes are left: as much as there is memory for now, and if there is none, little, once get has got
+// memory for it, or nothing if get is nil. Errors are kept for advance.
 func (b *body) begin(get getBuf) {
 	if b.left == 0 || b.next != nil {
 		return
@@ -253,13 +253,19 @@ func (b *body) begin(get getBuf) {
 		if ext.Inline {
 			p.inline, p.ready = b.h.c.startInline(b.blob.ID, ext, off, n)
 		} else {
-			n = min(n, b.h.c.windowBudget(ext, off))
-			if bytes, ok := b.h.c.cachedUnit(&ext, off, n); ok {
+			c := b.h.c
+			much := min(n, c.windowLen(ext, off, c.rowBudget()))
+			if bytes, ok := c.cachedUnit(&ext, off, much); ok {
 				p.ready = window{bytes: bytes}
-			} else if p.stripe, p.err = b.h.c.startStripe(get, ext, off, n); p.err == errNoBuffer {
-				b.next = nil
-				return
+			} else if p.stripe, p.err = c.startStripe(c.readMemory.try, ext, off, much); p.err == errNoBuffer {
+				if get == nil {
+					b.next = nil
+					return
+				}
+				much = min(n, c.windowLen(ext, off, 1))
+				p.stripe, p.err = c.startStripe(get, ext, off, much)
 			}
+			n = much
 		}
 		b.left -= n
 		if b.refOff += n; b.refOff == ref.Len {
@@ -270,14 +276,14 @@ func (b *body) begin(get getBuf) {
 	p.err = fmt.Errorf("blob %x ends before byte %d: %w", ref.Blob, ref.Off+b.refOff, errCorrupt)
 }
 
-// windowBudget is how many bytes to read at once from offset off of the extent: whole rows, fewer when the arena runs low.
-func (c *cell) windowBudget(ext meta.Extent, off int64) int64 {
+// windowLen is how many bytes to read at once from offset off of the extent, to the end of a row: at most so many rows.
+func (c *cell) windowLen(ext meta.Extent, off int64, atMost int) int64 {
 	vol := c.set.Get(ext.Volume)
 	if vol == nil {
 		return ext.Len
 	}
 	rowLen := int64(vol.K()) * erasure.UnitLen
-	rows := min(max(windowLen/rowLen, 1), int64(c.rowBudget()))
+	rows := min(max(windowBytes/rowLen, 1), int64(atMost))
 	return (off/rowLen+rows)*rowLen - off
 }
 
@@ -322,12 +328,7 @@ func (b *body) tryStep() error {
 // readAhead begins the next window if memory is plentiful. It does not wait.
 func (b *body) readAhead() {
 	if b.left > 0 && b.next == nil && b.h.c.rowBudget() > 1 {
-		b.begin(func(n int) (*ioring.Buf, error) {
-			if buf := b.h.c.readMemory.tryGet(n); buf != nil {
-				return buf, nil
-			}
-			return nil, errNoBuffer
-		})
+		b.begin(nil)
 	}
 }
 

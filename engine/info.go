@@ -105,7 +105,7 @@ type Stats struct {
 	RingEnters, RingDirect        uint64 // System calls of the rings, and operations that took none of them.
 	ArenaLen, ArenaUsed           int64  // Bytes of buffers, and of those in use now.
 	ArenaPeak                     int64
-	ArenaWaits, ArenaFailures     uint64 // Requests that waited for a buffer, and those that gave up.
+	ArenaWaits, ArenaFailures     uint64 // Requests for a buffer that waited, and those that came to nothing, tries that do not wait among them.
 	CacheHits, CacheMisses        uint64
 	CacheLen                      int64  // Bytes in the cache of small objects.
 	JournalBatches, JournalGroups uint64 // Since the journal was opened. A group is what one request has committed.

@@ -415,7 +415,7 @@ func (s *Store) Close(ctx context.Context) error {
 // slowly should make room.
 func (s *Store) Crowded() bool {
 	for _, c := range s.cells {
-		if c.uploadMemory.crowded() {
+		if c.uploadMemory.crowded() || c.smallMemory.crowded() {
 			return true
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"penstock/ioring"
 )
 
-// quota is the part of the arena that one kind of request may hold. Uploads and reads have one half each, so that a thousand uploads
-// from slow clients, which fill theirs and queue for it, do not stand before the reads in the queue for memory, nor slow readers before
-// the uploads.
+// quota is the part of the arena that one kind of request may hold, so that a thousand uploads from slow clients, which fill theirs and
+// queue for it, do not stand before the reads in the queue for memory, nor slow readers before the uploads, nor either of
+// them before what is small.
 type quota struct {
 	arena   *ioring.Arena
 	bytes   *semaphore.Weighted       // Served in order of arrival.
@@ -35,8 +35,15 @@ func (q *quota) refuse() {
 	q.refused.Store(&now)
 }
 
-func newQuota(arena *ioring.Arena) *quota {
-	return &quota{arena: arena, bytes: semaphore.NewWeighted(arena.Stats().Size / 2)}
+// Shares of the arena, in sixteenths. Bodies that fit a record are held for a batch's time, so an eighth is thousands a second.
+const (
+	smallShare  = 2
+	uploadShare = 7
+	readShare   = 7
+)
+
+func newQuota(arena *ioring.Arena, share int64) *quota {
+	return &quota{arena: arena, bytes: semaphore.NewWeighted(arena.Stats().Size / 16 * share)}
 }
 
 // get takes arena memory within the quota, waiting until ctx ends.
@@ -67,4 +74,12 @@ func (q *quota) tryGet(n int) *ioring.Buf {
 	}
 	buf.OnFree(func() { q.bytes.Release(int64(n)) })
 	return buf
+}
+
+// try is tryGet as a getBuf: without memory the error is errNoBuffer.
+func (q *quota) try(n int) (*ioring.Buf, error) {
+	if buf := q.tryGet(n); buf != nil {
+		return buf, nil
+	}
+	return nil, errNoBuffer
 }

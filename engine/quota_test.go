@@ -16,7 +16,7 @@ func TestCrowded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := newQuota(arena)
+		q := newQuota(arena, 8)
 		held, err := q.get(t.Context(), 4<<20)
 		if err != nil {
 			t.Fatal(err)

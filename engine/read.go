@@ -170,18 +170,25 @@ func (s *stripeRead) close() {
 }
 
 // reconstruct reads the rows of the range from other shards than those suspected: all rows together first, because one
-// lost drive is the usual case, then one row alone, because each row may do without m shards of its own.
+// lost drive is the usual case, then one row alone, because each row may do without m shards of its own, or because there is little memory.
 func (s *stripeRead) reconstruct(get getBuf, suspect erasure.Set) (w window, rest *stripeRead, err error) {
 	first, last := s.rows()
-	w, err = s.readRows(get, first, last-first+1, suspect)
-	if err == nil || first == last || !errors.Is(err, errUnreadable) && !errors.Is(err, errCorrupt) {
+	if first == last {
+		w, err = s.readRows(get, first, 1, suspect)
+		return w, nil, err
+	}
+	w, err = s.readRows(s.c.readMemory.try, first, last-first+1, suspect)
+	switch {
+	case errors.Is(err, errUnreadable), errors.Is(err, errCorrupt):
+		suspect = 0
+	case err != errNoBuffer:
 		return w, nil, err
 	}
 	// The rest of the range is read when this is handed out, so that it does not wait for memory either.
 	rest = &stripeRead{c: s.c, vol: s.vol, ext: s.ext, layout: s.layout, off: s.layout.UnitAt(first+1, 0).ObjectOff}
 	rest.n = s.off + s.n - rest.off
 	s.n -= rest.n
-	w, err = s.readRows(get, first, 1, 0)
+	w, err = s.readRows(get, first, 1, suspect)
 	return w, rest, err
 }
 

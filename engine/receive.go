@@ -90,11 +90,11 @@ func (c *cell) settle(r *received, err error) {
 	}
 }
 
-// admit takes arena memory for a request that has just arrived.
+// admit takes arena memory for a body that may be inline.
 func (c *cell) admit(ctx context.Context, n int) (*ioring.Buf, error) {
 	ctx, cancel := context.WithTimeout(ctx, admissionWait)
 	defer cancel()
-	return c.uploadMemory.get(ctx, n)
+	return c.smallMemory.get(ctx, n)
 }
 
 // checkFull refuses what would take room when there is none left but the reserve, which is for removals.
@@ -273,7 +273,13 @@ func (b *bulkReceiver) nextStripe(ctx context.Context, wait time.Duration) (*str
 		rowLen := int64(code.K()) * erasure.UnitLen
 		rows = int(min(int64(rows), (b.size-b.read+rowLen-1)/rowLen))
 	}
-	return b.c.newStripe(waitUpTo(ctx, b.c.uploadMemory, wait), code, max(rows, 1))
+	for ; rows > 1; rows /= 4 {
+		if job, err := b.c.newStripe(b.c.uploadMemory.try, code, rows); err == nil {
+			return job, nil
+		}
+	}
+	// Who must wait waits for little: many who wait for much would get it one after the other.
+	return b.c.newStripe(waitUpTo(ctx, b.c.uploadMemory, wait), code, 1)
 }
 
 // rowBudget is the number of rows that a stripe or a read may take now. Half of the arena is for whoever comes first,

@@ -14,7 +14,7 @@ import (
 func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error {
 	var err error
 	c.watch = watchDrives(c.drives)
-	c.uploadMemory, c.readMemory = newQuota(c.arena), newQuota(c.arena)
+	c.smallMemory, c.uploadMemory, c.readMemory = newQuota(c.arena, smallShare), newQuota(c.arena, uploadShare), newQuota(c.arena, readShare)
 	c.set, err = volume.Open(ctx, volume.Options{
 		Drives: c.drives, Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
 		JournalLen: c.opts.JournalSegment, BulkLen: c.opts.BulkSegment,

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"penstock/meta"
 )
@@ -65,7 +66,10 @@ type Journal struct {
 	committing, applying chan struct{} // Closed when the committer and the applier have gone.
 
 	tickets sync.Pool // Of *Ticket.
-	stats   counters
+
+	degradedLogged atomic.Int64 // When wrong bytes were last logged, in Unix seconds.
+
+	stats counters
 }
 
 // inheritance is what a journal takes over from the one before it.

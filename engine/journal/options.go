@@ -67,6 +67,7 @@ type Options struct {
 	Depth        int           // Batches in flight; 0 means DefaultDepth.
 	WriteTimeout time.Duration // When a drive that has not finished a write is given up; 0 means DefaultWriteTimeout.
 	ReadTimeout  time.Duration // The same for reads; 0 means DefaultReadTimeout.
+	MemoryWait   time.Duration // How long Read waits for memory; 0 means DefaultMemoryWait.
 }
 
 const (
@@ -85,6 +86,9 @@ const (
 
 	// DefaultReadTimeout is for reads that nothing can stand in for.
 	DefaultReadTimeout = 10 * time.Second
+
+	// DefaultMemoryWait: clients exist that give up on a stall of one second.
+	DefaultMemoryWait = 900 * time.Millisecond
 
 	// maxQueueGroups and maxQueueBytes bound what waits for a batch; who comes later waits before it is queued.
 	// Queued groups are memory of those who wait, so this bounds latency more than memory: at 1 GiB/s the queue is 60 ms long.
@@ -147,6 +151,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = DefaultReadTimeout
+	}
+	if o.MemoryWait == 0 {
+		o.MemoryWait = DefaultMemoryWait
 	}
 	switch {
 	case o.Volumes == nil || o.Arena == nil || o.Apply == nil:

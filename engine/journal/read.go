@@ -2,7 +2,9 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -50,15 +52,22 @@ func (j *Journal) Read(ctx context.Context, loc meta.RecordLoc, off, n int, veri
 	if ctx.Err() != nil {
 		return nil, nil, false, context.Cause(ctx)
 	}
-	j.opts.Logger.Warn("a journal record is read degraded", "record", fmt.Sprintf("%+v", loc), "error", err)
+	if errors.Is(err, ioring.ErrArenaFull) {
+		return nil, nil, false, err // It takes more of it to decode.
+	}
+	j.noteDegraded(loc, err)
 	if v.M() == 0 {
 		return nil, nil, true, err
 	}
-	if cover, err := rr.decode(ctx); err == nil {
+	cover, err = rr.decode(ctx)
+	if err == nil {
 		if b := wanted(cover.Bytes()); verify(b) {
 			return cover, b, true, nil
 		}
 		cover.Release()
+	}
+	if errors.Is(err, ioring.ErrArenaFull) {
+		return nil, nil, true, err
 	}
 	buf, payload, err := rr.whole(ctx)
 	if err != nil {
@@ -73,6 +82,21 @@ func (j *Journal) Read(ctx context.Context, loc meta.RecordLoc, off, n int, veri
 	return nil, nil, true, fmt.Errorf("%w: no combination of shards yields record %+v as it was written", ErrDamaged, loc)
 }
 
+// degradedLogEvery is how often wrong bytes are logged: a drive that lies does so in every record.
+const degradedLogEvery = time.Minute
+
+// noteDegraded logs why a record is not simply read. That a drive is missing was said when it went.
+func (j *Journal) noteDegraded(loc meta.RecordLoc, err error) {
+	level := slog.LevelDebug
+	if errors.Is(err, ErrDamaged) {
+		now, last := time.Now().Unix(), j.degradedLogged.Load()
+		if now-last >= int64(degradedLogEvery/time.Second) && j.degradedLogged.CompareAndSwap(last, now) {
+			level = slog.LevelWarn
+		}
+	}
+	j.opts.Logger.Log(context.Background(), level, "a journal record is read degraded", "record", loc, "error", err)
+}
+
 // rangeRead reads a range of one shard of a batch.
 type rangeRead struct {
 	opts     *Options
@@ -82,81 +106,111 @@ type rangeRead struct {
 	from, to int // Range of the block, in whole blocks of the drive.
 }
 
-// piece is one drive read into memory of its own, so that a drive that hangs keeps nothing that is looked at again.
+// memory waits for a buffer, though not as long as for a drive.
+func (rr *rangeRead) memory(ctx context.Context, n int) (*ioring.Buf, error) {
+	ctx, cancel := context.WithTimeout(ctx, rr.opts.MemoryWait)
+	defer cancel()
+	return rr.opts.Arena.Get(ctx, n)
+}
+
+// piece is one drive read. Its memory belongs to a buffer that the drive holds as long as it has not finished, so that one
+// that hangs keeps nothing that is looked at again.
 type piece struct {
 	op    drive.Op
-	buf   *ioring.Buf
+	bytes []byte
 	shard int
 }
 
-// start submits a read of one stretch of a shard's block; it comes back on over. nil means that the drive is missing.
-func (rr *rangeRead) start(ctx context.Context, shard, from, to int, over chan<- *piece) (*piece, error) {
-	file := rr.vol.Shard(shard)
-	if file == nil || rr.batch+int64(to) > file.Size() {
-		return nil, nil
-	}
-	buf, err := rr.opts.Arena.Get(ctx, to-from)
-	if err != nil {
-		return nil, err
+// stretch is a part of a shard's block.
+type stretch struct{ shard, from, to int }
+
+func (s stretch) len() int { return s.to - s.from }
+
+// readable reports whether the drive of a stretch is there.
+func (rr *rangeRead) readable(s stretch) bool {
+	file := rr.vol.Shard(s.shard)
+	return file != nil && rr.batch+int64(s.to) <= file.Size()
+}
+
+// start submits a read of a stretch into part of buf; it comes back on over. It returns nil when the drive is missing.
+func (rr *rangeRead) start(s stretch, buf *ioring.Buf, into []byte, over chan<- *piece) *piece {
+	file := rr.vol.Shard(s.shard)
+	if file == nil || !rr.readable(s) {
+		return nil
 	}
 	buf.Retain() // The drive's.
-	p := &piece{buf: buf, shard: shard}
-	p.op = drive.Op{Kind: drive.Read, File: file, Off: rr.batch + int64(from), Bufs: [][]byte{buf.Bytes()}, Done: func(*drive.Op) {
+	p := &piece{bytes: into, shard: s.shard}
+	p.op = drive.Op{Kind: drive.Read, File: file, Off: rr.batch + int64(s.from), Bufs: [][]byte{into}, Done: func(*drive.Op) {
 		buf.Release()
 		over <- p
 	}}
 	file.Queue().Submit(&p.op)
-	return p, nil
+	return p
 }
 
 // direct reads the range from the shard itself.
 func (rr *rangeRead) direct(ctx context.Context, limit time.Duration) (*ioring.Buf, error) {
-	over := make(chan *piece, 1)
-	p, err := rr.start(ctx, rr.shard, rr.from, rr.to, over)
+	missing := fmt.Errorf("%w: shard %d of journal volume %x: %w", ErrUnavailable, rr.shard, rr.vol.ID(), errMissing)
+	s := stretch{rr.shard, rr.from, rr.to}
+	if !rr.readable(s) {
+		return nil, missing
+	}
+	buf, err := rr.memory(ctx, s.len())
 	if err != nil {
 		return nil, err
 	}
+	over := make(chan *piece, 1)
+	p := rr.start(s, buf, buf.Bytes(), over)
 	if p == nil {
-		return nil, fmt.Errorf("%w: shard %d of journal volume %x: %w", ErrUnavailable, rr.shard, rr.vol.ID(), errMissing)
+		buf.Release()
+		return nil, missing
 	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-over:
-		if p.op.Err != nil {
-			p.buf.Release()
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, p.op.Err)
+		if err = p.op.Err; err == nil {
+			return buf, nil
 		}
-		return p.buf, nil
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case <-timer.C:
 		err = fmt.Errorf("%w: shard %d of journal volume %x: read not finished after %v", ErrUnavailable, rr.shard, rr.vol.ID(), limit)
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	p.buf.Release()
+	buf.Release()
 	return nil, err
 }
 
-// gather reads the same stretch of several shards and returns those that came back in time. The caller releases them.
-func (rr *rangeRead) gather(ctx context.Context, shards erasure.Set, stretch func(shard int) (from, to int)) ([]*piece, error) {
-	over := make(chan *piece, erasure.MaxShards)
-	var pieces, back []*piece
-	for i := range shards.All() {
-		from, to := stretch(i)
-		p, err := rr.start(ctx, i, from, to, over)
-		if err != nil {
-			for _, p := range pieces {
-				p.buf.Release()
-			}
-			return nil, err
+// gather reads stretches of several shards and returns, of those that came back in time, as many as are enough, in one buffer that the caller releases. The buffer
+// begins with spare bytes for the caller's use: all memory is taken at once, because many who held some
+// and waited for more would wait for each other.
+func (rr *rangeRead) gather(ctx context.Context, spare, enough int, stretches []stretch) (*ioring.Buf, []*piece, error) {
+	n := spare
+	stretches = slices.DeleteFunc(stretches, func(s stretch) bool { return !rr.readable(s) })
+	for _, s := range stretches {
+		n += s.len()
+	}
+	if len(stretches) == 0 {
+		return nil, nil, fmt.Errorf("%w: no shard of the batch at %d of journal volume %x: %w", ErrUnavailable, rr.batch, rr.vol.ID(), errMissing)
+	}
+	buf, err := rr.memory(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	over := make(chan *piece, len(stretches))
+	waiting := 0
+	mem := buf.Bytes()[spare:]
+	for _, s := range stretches {
+		if rr.start(s, buf, mem[:s.len():s.len()], over) != nil {
+			waiting++
 		}
-		if p != nil {
-			pieces = append(pieces, p)
-		}
+		mem = mem[s.len():]
 	}
 	timer := time.NewTimer(rr.opts.ReadTimeout)
 	defer timer.Stop()
-	for waiting := len(pieces); waiting > 0; waiting-- {
+	var back []*piece
+	for ; waiting > 0 && len(back) < enough; waiting-- {
 		select {
 		case p := <-over:
 			if p.op.Err == nil {
@@ -168,27 +222,27 @@ func (rr *rangeRead) gather(ctx context.Context, shards erasure.Set, stretch fun
 		}
 		break
 	}
-	for _, p := range pieces {
-		if !slices.Contains(back, p) {
-			p.buf.Release()
-		}
-	}
-	return back, nil
+	return buf, back, nil
 }
 
 // header reads the batch's header from the parity shards, which all have one.
 func (rr *rangeRead) header(ctx context.Context) (h header, err error) {
 	for i := rr.vol.K(); i < rr.vol.K()+rr.vol.M(); i++ {
-		back, err := rr.gather(ctx, erasure.SetOf(i), func(int) (int, int) { return 0, blockAlign })
+		buf, back, err := rr.gather(ctx, 0, 1, []stretch{{i, 0, blockAlign}})
+		if errors.Is(err, errMissing) {
+			continue
+		}
 		if err != nil {
 			return h, err
 		}
+		at, whole := 0, false
 		for _, p := range back {
-			at, _, err := parseHeader(p.buf.Bytes(), &h)
-			p.buf.Release()
-			if err == nil && at == i && h.volume == rr.vol.ID() && h.off == rr.batch && h.k == rr.vol.K() && h.m == rr.vol.M() {
-				return h, nil
-			}
+			at, _, err = parseHeader(p.bytes, &h)
+			whole = err == nil
+		}
+		buf.Release()
+		if whole && at == i && h.volume == rr.vol.ID() && h.off == rr.batch && h.k == rr.vol.K() && h.m == rr.vol.M() {
+			return h, nil
 		}
 	}
 	return h, fmt.Errorf("%w: no header at %d of journal volume %x", ErrUnavailable, rr.batch, rr.vol.ID())
@@ -204,44 +258,38 @@ func (rr *rangeRead) decode(ctx context.Context) (*ioring.Buf, error) {
 		return nil, fmt.Errorf("%w: batch at %d of journal volume %x has no bytes %d to %d", ErrDamaged, rr.batch, rr.vol.ID(), rr.from, rr.to)
 	}
 	// Shards that end before the range count as zeros in it.
-	var others, zero erasure.Set
+	zero := h.empty()
+	var others []stretch
 	for i := range h.written().Without(rr.shard).All() {
-		if h.shardLen(i) <= rr.from {
+		if n := h.shardLen(i); n > rr.from {
+			others = append(others, stretch{i, rr.from, min(rr.to, n)})
+		} else if i < h.k {
 			zero = zero.With(i)
-		} else {
-			others = others.With(i)
 		}
 	}
-	back, err := rr.gather(ctx, others, func(i int) (int, int) { return rr.from, min(rr.to, h.shardLen(i)) })
+	length := rr.to - rr.from
+	buf, back, err := rr.gather(ctx, length, h.k-zero.Count(), others)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		for _, p := range back {
-			p.buf.Release()
-		}
-	}()
-	out, err := rr.opts.Arena.Get(ctx, rr.to-rr.from)
-	if err != nil {
-		return nil, err
-	}
+	out := buf.Bytes()[:length:length]
 	skip := max(headerLen-rr.from, 0) // Headers are not encoded.
 	var shards [erasure.MaxShards][]byte
 	for _, p := range back {
-		b := p.buf.Bytes()
-		if len(b) < rr.to-rr.from {
-			long := make([]byte, rr.to-rr.from)
+		b := p.bytes
+		if len(b) < length {
+			long := make([]byte, length)
 			copy(long, b)
 			b = long
 		}
 		shards[p.shard] = b[skip:]
 	}
-	shards[rr.shard] = out.Bytes()[skip:skip]
-	if err := rr.vol.Code().Reconstruct(shards[:h.k+h.m], erasure.SetOf(rr.shard), h.empty()|zero&firstShards(h.k)); err != nil {
-		out.Release()
+	shards[rr.shard] = out[skip:skip]
+	if err := rr.vol.Code().Reconstruct(shards[:h.k+h.m], erasure.SetOf(rr.shard), zero); err != nil {
+		buf.Release()
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	return out, nil
+	return buf, nil
 }
 
 // whole returns the payload of the shard after decoding the batch from those blocks that are whole.
