@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"penstock/engine/drive"
 	"penstock/engine/journal"
@@ -53,11 +54,22 @@ type indexPlace struct {
 	drive drive.Drive // nil when it is on none of the cell's.
 }
 
-// enter takes the gate of the current base. leave must follow.
+// enter takes the gate of the current base. leave must follow. While a base is being replaced, which usually takes a fraction of
+// a second, it waits as long as a client may be kept waiting: the loss of a drive is nothing that clients should notice. The
+// caller holds no gate, so the replacement does not wait for it.
 func (c *cell) enter() (*base, error) {
 	b := c.base.Load()
-	return b, b.enter()
+	err := b.enter()
+	for waited := time.Duration(0); err != nil && waited < admissionWait; waited += replacePoll {
+		time.Sleep(replacePoll)
+		b = c.base.Load()
+		err = b.enter()
+	}
+	return b, err
 }
+
+// replacePoll is how often a request that waits for the next base looks for it.
+const replacePoll = 10 * time.Millisecond
 
 func (b *base) enter() error {
 	if !b.gate.enter() {
