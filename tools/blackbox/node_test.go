@@ -214,7 +214,7 @@ func eventually(t testing.TB, limit time.Duration, reason func() string) {
 func (n *node) settles(t testing.TB, base usage) {
 	t.Helper()
 	n.client.closeIdle()
-	eventually(t, 15*time.Second, func() string {
+	eventually(t, 60*time.Second, func() string {
 		if now := n.usage(t); now.sockets > n.sockets {
 			return fmt.Sprintf("%d sockets are open, %d before", now.sockets, n.sockets)
 		}
