@@ -21,11 +21,26 @@ const (
 // Attr is an attribute of an object, upload or bucket: name and value are the protocol's, kept as given and never interpreted here.
 type Attr = meta.Attr
 
-// BucketInfo describes a bucket.
+// BucketInfo describes a bucket. Callers must not change its slice.
 type BucketInfo struct {
 	Name    string
 	Created time.Time
 	Attrs   []Attr
+	// Revision is another one after each change of the bucket, and for each bucket of the name; it lasts as long as the process. What
+	// was made of the attributes can be kept as long as it is the same.
+	Revision uint64
+}
+
+// Attr returns the value of the attribute of that name, or "".
+func (b *BucketInfo) Attr(name string) string { return attrOf(b.Attrs, name) }
+
+func attrOf(attrs []Attr, name string) string {
+	for i := range attrs {
+		if attrs[i].Name == name {
+			return attrs[i].Value
+		}
+	}
+	return ""
 }
 
 // PartInfo describes a received or completed part.
@@ -48,14 +63,7 @@ type ObjectInfo struct {
 }
 
 // Attr returns the value of the attribute of that name, or "".
-func (o *ObjectInfo) Attr(name string) string {
-	for i := range o.Attrs {
-		if o.Attrs[i].Name == name {
-			return o.Attrs[i].Value
-		}
-	}
-	return ""
-}
+func (o *ObjectInfo) Attr(name string) string { return attrOf(o.Attrs, name) }
 
 // Sums is what the store itself knows of a body once the last byte is in.
 type Sums struct {

@@ -100,11 +100,7 @@ func (c *cell) contents(r *received) (refs []meta.BlobRef, bring []meta.Blob, in
 }
 
 func checkAttrs(attrs []Attr) error {
-	n := 0
-	for i := range attrs {
-		n += len(attrs[i].Name) + len(attrs[i].Value)
-	}
-	if n > maxAttrsLen {
+	if n := attrsLen(attrs); n > maxAttrsLen {
 		return fmt.Errorf("%d bytes of attributes, %d allowed: %w", n, maxAttrsLen, errAttrs)
 	}
 	return nil

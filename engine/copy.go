@@ -51,7 +51,7 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 	info := objectInfo(&source)
 	final, err := o.Source(&info)
 	if err != nil {
-		return nil, false, &Error{Op: op, Bucket: src.info.Name, Key: srcKey, Kind: KindPrecondition, Err: err}
+		return nil, false, &Error{Op: op, Bucket: src.name, Key: srcKey, Kind: KindPrecondition, Err: err}
 	}
 	object := &meta.Object{
 		Key: key, Size: source.Size, ETag: final.ETag, Attrs: final.Attrs,
@@ -66,11 +66,11 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 			return nil, false, nil
 		}
 		if err != nil {
-			return nil, false, storeError(op, src.info.Name, srcKey, err)
+			return nil, false, storeError(op, src.name, srcKey, err)
 		}
 		more, err := o.Finish(sums)
 		if err != nil {
-			return nil, false, &Error{Op: op, Bucket: dst.info.Name, Key: key, Kind: KindBody, Err: err}
+			return nil, false, &Error{Op: op, Bucket: dst.name, Key: key, Kind: KindBody, Err: err}
 		}
 		object.Attrs = joinAttrs(object.Attrs, more.Attrs)
 		if more.ETag != "" {
@@ -84,16 +84,16 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 	// The source's lock keeps its blobs referenced until the copy references them too.
 	unlock, err := to.locks.lockBoth(ctx, lockName(src.id, srcKey), lockName(dst.id, key))
 	if err != nil {
-		return nil, false, storeError(op, dst.info.Name, key, err)
+		return nil, false, storeError(op, dst.name, key, err)
 	}
 	defer unlock()
 	b, err := to.enter()
 	if err != nil {
-		return nil, false, storeError(op, dst.info.Name, key, err)
+		return nil, false, storeError(op, dst.name, key, err)
 	}
 	defer b.leave()
 	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
-		return nil, false, storeError(op, src.info.Name, srcKey, err)
+		return nil, false, storeError(op, src.name, srcKey, err)
 	}
 	if err := s.commitLocked(ctx, op, b, dst, object, o.Check, nil); err != nil {
 		return nil, false, err
@@ -111,15 +111,15 @@ func (b *base) stillThere(bucket *bucket, key string, lsn meta.LSN) (bool, error
 func (c *cell) object(op string, b *bucket, key string) (meta.Object, error) {
 	base, err := c.enter()
 	if err != nil {
-		return meta.Object{}, storeError(op, b.info.Name, key, err)
+		return meta.Object{}, storeError(op, b.name, key, err)
 	}
 	defer base.leave()
 	object, found, err := base.index.GetObject(b.id, key, meta.NullVersion)
 	if err != nil {
-		return object, storeError(op, b.info.Name, key, err)
+		return object, storeError(op, b.name, key, err)
 	}
 	if !found {
-		return object, &Error{Op: op, Bucket: b.info.Name, Key: key, Kind: KindNoSuchObject}
+		return object, &Error{Op: op, Bucket: b.name, Key: key, Kind: KindNoSuchObject}
 	}
 	return object, nil
 }
@@ -132,13 +132,13 @@ func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey s
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, storeError(op, src.info.Name, srcKey, err)
+		return nil, false, storeError(op, src.name, srcKey, err)
 	}
 	if o.Rehash != nil {
 		more, err := o.Finish(r.sums)
 		if err != nil {
 			to.forget(r)
-			return nil, false, &Error{Op: op, Bucket: dst.info.Name, Key: object.Key, Kind: KindBody, Err: err}
+			return nil, false, &Error{Op: op, Bucket: dst.name, Key: object.Key, Kind: KindBody, Err: err}
 		}
 		object.Attrs = joinAttrs(object.Attrs, more.Attrs)
 		if more.ETag != "" {
@@ -254,14 +254,14 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 	}
 	info := objectInfo(&source)
 	if err := o.Source(&info); err != nil {
-		return nil, false, &Error{Op: op, Bucket: src.info.Name, Key: srcKey, Kind: KindPrecondition, Err: err}
+		return nil, false, &Error{Op: op, Bucket: src.name, Key: srcKey, Kind: KindPrecondition, Err: err}
 	}
 	n := o.Len
 	if n < 0 {
 		n = source.Size - o.Off
 	}
 	if o.Off < 0 || n < 0 || o.Off > source.Size-n {
-		return nil, false, &Error{Op: op, Bucket: src.info.Name, Key: srcKey, Kind: KindInvalidRange, Err: errRange}
+		return nil, false, &Error{Op: op, Bucket: src.name, Key: srcKey, Kind: KindInvalidRange, Err: errRange}
 	}
 	if n > MaxPutLen {
 		return nil, false, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindTooLarge, Err: errTooLarge}
@@ -279,7 +279,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 			return nil, false, nil
 		}
 		if err != nil {
-			return nil, false, storeError(op, src.info.Name, srcKey, err)
+			return nil, false, storeError(op, src.name, srcKey, err)
 		}
 		part, err := finish(r.sums)
 		if err == nil {
@@ -296,7 +296,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 			return nil, false, nil
 		}
 		if err != nil {
-			return nil, false, storeError(op, src.info.Name, srcKey, err)
+			return nil, false, storeError(op, src.name, srcKey, err)
 		}
 	} else if crc, ok := from.refsSum(refs); ok {
 		sums.CRC64NVME, sums.HasCRC = crc, true
@@ -318,7 +318,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 	}
 	defer b.leave()
 	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
-		return nil, false, storeError(op, src.info.Name, srcKey, err)
+		return nil, false, storeError(op, src.name, srcKey, err)
 	}
 	if err := s.putPartLocked(ctx, op, bucket, key, b, id, part, nil); err != nil {
 		return nil, false, err

@@ -140,11 +140,11 @@ func (s *Store) uploadMarker(op string, b *bucket, o UploadListOptions) (meta.Up
 	}
 	id, ok := parseUploadID(o.IDMarker)
 	if !ok {
-		return meta.UploadMarker{}, &Error{Op: op, Bucket: b.info.Name, Kind: KindNoSuchUpload, Err: errUploadMarker}
+		return meta.UploadMarker{}, &Error{Op: op, Bucket: b.name, Kind: KindNoSuchUpload, Err: errUploadMarker}
 	}
 	upload, found, err := s.cellOf(b, o.KeyMarker).upload(id)
 	if err != nil {
-		return meta.UploadMarker{}, storeError(op, b.info.Name, o.KeyMarker, err)
+		return meta.UploadMarker{}, storeError(op, b.name, o.KeyMarker, err)
 	}
 	if !found {
 		return meta.UploadMarker{}, nil

@@ -358,7 +358,7 @@ func splitMemory(memory int64) (arena, rest int64) {
 }
 
 // loadBuckets makes the buckets known that a base of cell 0 has. It may not be the first base: then buckets
-// may have come and gone without this process having been told whether they would.
+// may have come, changed and gone without this process having been told whether they would.
 func (s *Store) loadBuckets(b *base) error {
 	found := make(map[string]meta.Bucket)
 	after := ""
@@ -384,8 +384,10 @@ func (s *Store) loadBuckets(b *base) error {
 		}
 	}
 	for name, b := range found {
-		if s.buckets[name] == nil {
-			s.buckets[name] = newBucket(b)
+		if known := s.buckets[name]; known == nil {
+			s.buckets[name] = s.newBucket(b)
+		} else {
+			s.describe(known, b)
 		}
 	}
 	s.mu.Unlock()
@@ -455,7 +457,7 @@ func (s *Store) bucketPage(names []string, max int) BucketPage {
 			page.Truncated = true
 			break
 		}
-		page.Buckets = append(page.Buckets, b.info)
+		page.Buckets = append(page.Buckets, *b.info.Load())
 		page.Next = name
 	}
 	return page

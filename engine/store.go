@@ -28,15 +28,19 @@ type Store struct {
 
 	mu      sync.RWMutex // Guards buckets.
 	buckets map[string]*bucket
+
+	revisions atomic.Uint64 // Of buckets.
 }
 
 // bucket is a live bucket.
 type bucket struct {
 	id   meta.BucketID
-	info BucketInfo
+	name string
+	info atomic.Pointer[BucketInfo] // As it is now; what it points to never changes.
 
 	// gate is held for reading by every write to the bucket until it is acknowledged, and for writing by the bucket's deletion, so that an
-	// empty bucket stays empty until it is gone. It is held across I/O.
+	// empty bucket stays empty until it is gone, and by a change of its attributes, so that every write comes either before it or
+	// after. It is held across I/O.
 	gate    sync.RWMutex
 	deleted bool // Guarded by gate.
 }
@@ -65,7 +69,7 @@ func (b *bucket) enter(op string) error {
 	b.gate.RLock()
 	if b.deleted {
 		b.gate.RUnlock()
-		return &Error{Op: op, Bucket: b.info.Name, Kind: KindNoSuchBucket}
+		return &Error{Op: op, Bucket: b.name, Kind: KindNoSuchBucket}
 	}
 	return nil
 }
@@ -75,7 +79,7 @@ func (b *bucket) leave() { b.gate.RUnlock() }
 // checkKey refuses keys that the store does not take.
 func checkKey(op string, b *bucket, key string) error {
 	if key == "" || len(key) > MaxKeyLen {
-		return &Error{Op: op, Bucket: b.info.Name, Key: key, Kind: KindTooLarge, Err: errKeyLen}
+		return &Error{Op: op, Bucket: b.name, Key: key, Kind: KindTooLarge, Err: errKeyLen}
 	}
 	return nil
 }
@@ -88,7 +92,7 @@ func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) err
 	if name == "" || len(name) > meta.MaxNameLen {
 		return storeError(op, name, "", errNameLen)
 	}
-	if err := checkAttrs(attrs); err != nil {
+	if err := checkBucketAttrs(attrs); err != nil {
 		return storeError(op, name, "", err)
 	}
 	unlock, err := s.names.lock(ctx, name)
@@ -108,13 +112,9 @@ func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) err
 		return storeError(op, name, "", err)
 	}
 	s.mu.Lock()
-	s.buckets[name] = newBucket(record)
+	s.buckets[name] = s.newBucket(record)
 	s.mu.Unlock()
 	return nil
-}
-
-func newBucket(b meta.Bucket) *bucket {
-	return &bucket{id: b.ID, info: BucketInfo{Name: b.Name, Created: b.Created, Attrs: b.Attrs}}
 }
 
 // DeleteBucket removes an empty bucket, and with it the uploads that are still in progress in it.
@@ -184,7 +184,7 @@ func (s *Store) Bucket(_ context.Context, name string) (BucketInfo, error) {
 	if err != nil {
 		return BucketInfo{}, err
 	}
-	return b.info, nil
+	return *b.info.Load(), nil
 }
 
 // Head describes an object.
@@ -297,12 +297,12 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 	defer b.leave()
 	unlock, err := c.locks.lock(ctx, lockName(b.id, object.Key))
 	if err != nil {
-		return storeError(op, b.info.Name, object.Key, err)
+		return storeError(op, b.name, object.Key, err)
 	}
 	defer unlock()
 	base, err := c.enter()
 	if err != nil {
-		return storeError(op, b.info.Name, object.Key, err)
+		return storeError(op, b.name, object.Key, err)
 	}
 	defer base.leave()
 	return s.commitLocked(ctx, op, base, b, object, check, r)
@@ -312,11 +312,11 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 // references blobs that the caller keeps alive.
 func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received) error {
 	if err := base.check(b.id, object.Key, check); err != nil {
-		return checkError(op, b.info.Name, object.Key, err)
+		return checkError(op, b.name, object.Key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
 	if err := base.commitObject(b.id, object, r); err != nil {
-		return storeError(op, b.info.Name, object.Key, err)
+		return storeError(op, b.name, object.Key, err)
 	}
 	return nil
 }

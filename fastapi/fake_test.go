@@ -170,6 +170,24 @@ func (s *fakeStore) Bucket(_ context.Context, name string) (engine.BucketInfo, e
 	return b.info, nil
 }
 
+func (s *fakeStore) UpdateBucket(_ context.Context, name string, change func(engine.BucketInfo) ([]engine.Attr, error)) error {
+	defer s.mu.Unlock()
+	if err := s.enter("UpdateBucket", ""); err != nil {
+		return err
+	}
+	b, err := s.bucket(name)
+	if err != nil {
+		return err
+	}
+	attrs, err := change(b.info)
+	if err != nil {
+		return causeError(engine.KindPrecondition, name, "", err)
+	}
+	b.info.Attrs = attrs
+	b.info.Revision++
+	return nil
+}
+
 func (s *fakeStore) ListBuckets(_ context.Context, prefix, after string, max int) (page engine.BucketPage, err error) {
 	defer s.mu.Unlock()
 	if err := s.enter("ListBuckets", ""); err != nil {

@@ -185,6 +185,25 @@ func (s *fakeStore) Delete(_ context.Context, bucket, key string, check engine.C
 	return nil
 }
 
+func (s *fakeStore) UpdateObjectAttrs(_ context.Context, bucket, key string, _ engine.VersionID, change func(*engine.ObjectInfo) ([]engine.Attr, error)) (engine.ObjectInfo, error) {
+	defer s.mu.Unlock()
+	if err := s.enter("UpdateObjectAttrs", key); err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	o, err := s.object(bucket, key)
+	if err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	attrs, err := change(&o.info)
+	if err != nil {
+		return engine.ObjectInfo{}, causeError(engine.KindPrecondition, bucket, key, err)
+	}
+	o = &fakeObject{o.info, o.data} // Handles that are open keep what they have.
+	o.info.Attrs = attrs
+	s.buckets[bucket].objects[key] = o
+	return o.info, nil
+}
+
 func (s *fakeStore) Copy(_ context.Context, srcBucket, srcKey, bucket, key string, o engine.CopyOptions) (engine.ObjectInfo, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("Copy", key); err != nil {

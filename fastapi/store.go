@@ -12,6 +12,7 @@ type Store interface {
 	CreateBucket(ctx context.Context, name string, attrs []engine.Attr) error
 	DeleteBucket(ctx context.Context, name string) error
 	Bucket(ctx context.Context, name string) (engine.BucketInfo, error)
+	UpdateBucket(ctx context.Context, name string, change func(engine.BucketInfo) ([]engine.Attr, error)) error
 	ListBuckets(ctx context.Context, prefix, after string, max int) (engine.BucketPage, error)
 
 	Put(ctx context.Context, bucket, key string, body io.Reader, o engine.PutOptions) (engine.ObjectInfo, error)
@@ -19,6 +20,7 @@ type Store interface {
 	Head(ctx context.Context, bucket, key string) (engine.ObjectInfo, error)
 	Delete(ctx context.Context, bucket, key string, check engine.Check) error // An absent key is no error.
 	Copy(ctx context.Context, srcBucket, srcKey, bucket, key string, o engine.CopyOptions) (engine.ObjectInfo, error)
+	UpdateObjectAttrs(ctx context.Context, bucket, key string, version engine.VersionID, change func(*engine.ObjectInfo) ([]engine.Attr, error)) (engine.ObjectInfo, error)
 	List(ctx context.Context, bucket string, o engine.ListOptions) (engine.ListPage, error)
 
 	CreateUpload(ctx context.Context, bucket, key string, attrs []engine.Attr) (id string, err error)

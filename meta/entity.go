@@ -19,6 +19,9 @@ type VersionID uint64
 // NullVersion is the version of every object in a bucket that has never been versioned.
 const NullVersion VersionID = 0
 
+// CurrentVersion asks for whatever version is current.
+const CurrentVersion = ^VersionID(0)
+
 // Attr is one attribute of an object as the protocol names it. The index keeps it as given.
 type Attr struct {
 	Name, Value string

@@ -88,6 +88,18 @@ func (h *history) check(t testing.TB, x *meta.Index) {
 		mustNot(t, err)
 		equal(t, "config", value, h.config[name])
 	}
+	var names []string
+	for more, after := true, ""; more; {
+		var page []meta.Config
+		var err error
+		page, more, err = x.ListConfig(after, "name", 3)
+		mustNot(t, err)
+		for _, c := range page {
+			names, after = append(names, c.Name), c.Name
+			equal(t, "listed config", c.Value, h.config[c.Name])
+		}
+	}
+	equal(t, "config names", names, slices.Sorted(maps.Keys(h.config)))
 	start, lsn, err := x.NewestJournalStart()
 	mustNot(t, err)
 	equal(t, "journal start", start, h.start)

@@ -124,7 +124,7 @@ func objectOf(db pebble.Reader, bucket BucketID, key string, version VersionID, 
 		o.LSN = r.held().lsn
 		read(r, &o)
 	})
-	if !found || o.Version != version {
+	if !found || version != CurrentVersion && o.Version != version {
 		return Object{}, false, err
 	}
 	return o, true, nil
@@ -258,6 +258,36 @@ func (x *Index) Config(name string) (value string, err error) {
 		value = r.str()
 	})
 	return value, err
+}
+
+// ListConfig returns up to limit named values in order of name: those whose name begins with prefix and comes after after.
+func (x *Index) ListConfig(after, prefix string, limit int) (values []Config, more bool, err error) {
+	it, err := x.db.NewIter(prefixOptions(appendConfigKey(nil, prefix)))
+	if err != nil {
+		return nil, false, readError(err)
+	}
+	defer it.Close()
+	from := appendConfigKey(nil, after)
+	if after != "" {
+		from = append(from, 0)
+	}
+	for valid := it.SeekGE(from); valid; valid = it.Next() {
+		if len(values) >= limit {
+			return values, limit > 0, nil
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return nil, false, readError(err)
+		}
+		r := reader{s: string(v)}
+		r.held()
+		c := Config{Name: string(it.Key()[1:]), Value: r.str()}
+		if !r.done() {
+			return nil, false, corruptEntry(it.Key())
+		}
+		values = append(values, c)
+	}
+	return values, false, readError(it.Error())
 }
 
 // NewestJournalStart returns the newest journal start record and its LSN; 0 when there was none.

@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"penstock/meta"
+)
+
+// maxBucketAttrsLen bounds a bucket's attributes, names and values together. They hold whole configurations, such as a policy or a
+// thousand lifecycle rules, and still fit a record.
+const maxBucketAttrsLen = 1 << 20
+
+// UpdateBucket gives a bucket the attributes that change returns for what the bucket is now. Changes of one bucket come one after
+// another, and between writes to its objects: what ends before a change is acknowledged saw the bucket as it was, and what begins
+// after it sees it as it is. An error of change is the cause of a KindPrecondition; with attributes as they were nothing is done.
+// change must not call the store.
+func (s *Store) UpdateBucket(ctx context.Context, name string, change func(BucketInfo) ([]Attr, error)) error {
+	const op = "UpdateBucket"
+	unlock, err := s.names.lock(ctx, name)
+	if err != nil {
+		return storeError(op, name, "", err)
+	}
+	defer unlock()
+	b, err := s.bucketOf(op, name)
+	if err != nil {
+		return err
+	}
+	b.gate.Lock()
+	defer b.gate.Unlock()
+	if b.deleted {
+		return &Error{Op: op, Bucket: name, Kind: KindNoSuchBucket}
+	}
+	base, err := s.cells[0].enter()
+	if err != nil {
+		return storeError(op, name, "", err)
+	}
+	defer base.leave()
+	// What the process knows of the bucket may be older than this base, should an update's outcome have been unknown.
+	record, found, err := base.index.GetBucket(name)
+	if err != nil || !found || record.ID != b.id {
+		if err == nil {
+			err = errDown // The base was replaced just now, and what it has is not known yet.
+		}
+		return storeError(op, name, "", err)
+	}
+	attrs, err := change(BucketInfo{Name: name, Created: record.Created, Attrs: record.Attrs, Revision: b.info.Load().Revision})
+	if err != nil {
+		return &Error{Op: op, Bucket: name, Kind: KindPrecondition, Err: err}
+	}
+	if slices.Equal(attrs, record.Attrs) {
+		return nil
+	}
+	if err := checkBucketAttrs(attrs); err != nil {
+		return storeError(op, name, "", err)
+	}
+	if err := base.c.checkGrowth(record.Attrs, attrs); err != nil {
+		return storeError(op, name, "", err)
+	}
+	record.Attrs = slices.Clone(attrs)
+	if err := base.commit(&meta.PutBucket{Bucket: record}); err != nil {
+		return storeError(op, name, "", err)
+	}
+	s.describe(b, record)
+	return nil
+}
+
+func (s *Store) newBucket(record meta.Bucket) *bucket {
+	b := &bucket{id: record.ID, name: record.Name}
+	s.describe(b, record)
+	return b
+}
+
+// describe makes known what the index has of a bucket.
+func (s *Store) describe(b *bucket, record meta.Bucket) {
+	info := &BucketInfo{Name: record.Name, Created: record.Created, Attrs: record.Attrs}
+	if old := b.info.Load(); old != nil && slices.Equal(old.Attrs, info.Attrs) {
+		return
+	}
+	info.Revision = s.revisions.Add(1)
+	b.info.Store(info)
+}
+
+func checkBucketAttrs(attrs []Attr) error {
+	if n := attrsLen(attrs); n > maxBucketAttrsLen {
+		return fmt.Errorf("%d bytes of attributes, %d allowed: %w", n, maxBucketAttrsLen, errAttrs)
+	}
+	return nil
+}
+
+// checkGrowth refuses longer attributes when there is no room but the reserve, which is for removals.
+func (c *cell) checkGrowth(old, now []Attr) error {
+	if attrsLen(now) <= attrsLen(old) {
+		return nil
+	}
+	return c.checkFull()
+}
+
+func attrsLen(attrs []Attr) (n int) {
+	for i := range attrs {
+		n += len(attrs[i].Name) + len(attrs[i].Value)
+	}
+	return n
+}
