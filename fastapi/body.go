@@ -146,7 +146,10 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 // close gives the hashes back.
-func (b *body) close() { b.md5.Close() }
+func (b *body) close() {
+	b.md5.Close()
+	b.r.received += b.wire.received
+}
 
 // bodyError says what a failure to read a body means to the client.
 func bodyError(err error) error {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"penstock/fastapi/admin"
 )
 
 // Listen opens a TCP listener for a Server. Multipath TCP, which Go would use by default, is off: its sockets refuse
@@ -36,6 +38,16 @@ type conn struct {
 	// linger asks Close to wait for the client: it was answered while it was still sending.
 	linger atomic.Bool
 	closed sync.Once
+
+	traffic traffic
+}
+
+// traffic counts what one connection does, so that connections do not share a counter.
+type traffic struct{ reads, writes, readLen, writeLen atomic.Uint64 }
+
+func (t *traffic) addTo(s *admin.Sockets) {
+	s.Reads, s.ReadLen = s.Reads+t.reads.Load(), s.ReadLen+t.readLen.Load()
+	s.Writes, s.WriteLen = s.Writes+t.writes.Load(), s.WriteLen+t.writeLen.Load()
 }
 
 const (
@@ -50,6 +62,8 @@ const (
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
+		c.traffic.reads.Add(1)
+		c.traffic.readLen.Add(uint64(n))
 		if n > 0 || c.pace == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -57,6 +71,14 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// Write writes.
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.traffic.writes.Add(1)
+	c.traffic.writeLen.Add(uint64(n))
+	return n, err
 }
 
 // Close closes the connection, after the client has had the chance to read the answer to a body that was not read.
@@ -102,8 +124,10 @@ type listener struct {
 	// tells how many are open: those above are left to the drives and the index.
 	maxFile uintptr
 
-	mu    sync.Mutex // Guards conns.
-	conns map[*conn]struct{}
+	mu                sync.Mutex // Guards the fields below.
+	conns             map[*conn]struct{}
+	accepted, refused uint64
+	past              admin.Sockets // What connections that are closed have done.
 }
 
 func newListener(ln net.Listener, max int, log *slog.Logger) *listener {
@@ -139,7 +163,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		own := &conn{Conn: c, listener: l}
 		l.mu.Lock()
 		full := len(l.conns) >= l.max || fileOf(c) > l.maxFile
-		if !full {
+		if full {
+			l.refused++
+		} else {
+			l.accepted++
 			l.conns[own] = struct{}{}
 		}
 		l.mu.Unlock()
@@ -179,7 +206,20 @@ func fileOf(c net.Conn) (fd uintptr) {
 func (l *listener) forget(c *conn) {
 	l.mu.Lock()
 	delete(l.conns, c)
+	c.traffic.addTo(&l.past)
 	l.mu.Unlock()
+}
+
+// addTo adds what the listener's connections have done.
+func (l *listener) addTo(s *admin.Sockets) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.Accepted, s.Refused, s.Open = s.Accepted+l.accepted, s.Refused+l.refused, s.Open+uint64(len(l.conns))
+	s.Reads, s.ReadLen = s.Reads+l.past.Reads, s.ReadLen+l.past.ReadLen
+	s.Writes, s.WriteLen = s.Writes+l.past.Writes, s.WriteLen+l.past.WriteLen
+	for c := range l.conns {
+		c.traffic.addTo(s)
+	}
 }
 
 // closeAll cuts every connection.

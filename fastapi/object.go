@@ -86,7 +86,7 @@ func (r *request) send(handle engine.Handle, want selection) (bool, error) {
 		}
 		return false, err
 	}
-	r.ctx.Response.SetBodyStream(&download{
+	r.answerStream(&download{
 		handle: handle, body: body, conn: r.ctx.Conn(), stall: r.srv.opts.WriteStall, log: r.srv.log, id: r.id,
 	}, int(want.len))
 	return true, nil

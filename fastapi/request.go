@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"penstock/fastapi/admin"
 	"penstock/fastapi/sigv4"
 )
 
@@ -33,6 +34,11 @@ type request struct {
 	reserved int64         // Counted as bytes of documents.
 	framed   bool          // The headers made sense; until then nothing that follows them can be trusted to be a request.
 	bodyDone bool          // The body was read to its end.
+
+	began    time.Time       // When the headers were in.
+	received int64           // Bytes of the body, as they came over the wire.
+	stream   *observedStream // The answer's body, if it is sent after the handler has returned.
+	admin    admin.Call      // Of the administration API.
 }
 
 // requestID names a request in its answer and in the log: 16 hex digits.
@@ -50,7 +56,7 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 
 func (s *Server) acquire(ctx *fasthttp.RequestCtx) *request {
 	r := requests.Get().(*request)
-	r.srv, r.ctx, r.conn = s, ctx, connOf(ctx.Conn())
+	r.srv, r.ctx, r.conn, r.began = s, ctx, connOf(ctx.Conn()), time.Now()
 	// Steps of an odd constant visit every number once; the start is random, so ids of two runs differ.
 	r.id.set(s.nextID.Add(0x9e3779b97f4a7c15))
 	return r
@@ -129,10 +135,12 @@ func (r *request) begin() error {
 	if r.identity, r.auth, err = r.srv.authenticate(r); err != nil {
 		return err
 	}
-	if r.resource, err = r.target.resolve(r.host, r.srv.domains); err != nil {
-		return err
+	if r.isAdmin() {
+		r.op, err = r.routeAdmin()
+	} else if r.resource, err = r.target.resolve(r.host, r.srv.domains); err == nil {
+		r.op, err = route(r)
 	}
-	if r.op, err = route(r); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := r.srv.authorise(r.identity, r.op, r.resource); err != nil {
@@ -194,7 +202,7 @@ func (r *request) log() *slog.Logger { return r.srv.log.With("request", string(r
 
 // path is the resource as error bodies name it.
 func (r *request) path() string {
-	if r.level == levelService {
+	if r.level == levelService || r.level == levelAdmin {
 		if p, ok := unescape(r.rawPath, false); ok {
 			return p
 		}

@@ -14,6 +14,9 @@ func (s *Server) setIDs(ctx *fasthttp.RequestCtx, id *requestID) {
 // fail answers with an error, whatever was prepared before.
 func (r *request) fail(err error) {
 	e := toAPI(err)
+	if r.isAdmin() {
+		e = r.adminError(err)
+	}
 	switch {
 	case e.code == errSlowDown.code:
 		// There may be thousands a second, and they are no fault: they are what keeps the node up.
@@ -47,6 +50,10 @@ func (r *request) fail(err error) {
 	}
 	if string(r.ctx.Method()) == "HEAD" {
 		resp.SkipBody = true
+		return
+	}
+	if r.isAdmin() {
+		r.answerJSON(e.status, adminFailure(e, string(r.id[:])))
 		return
 	}
 	resp.Header.SetContentType(xmlType)

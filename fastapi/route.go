@@ -3,6 +3,8 @@ package fastapi
 import (
 	"slices"
 	"strings"
+
+	"penstock/fastapi/admin"
 )
 
 // operation is one row of the table of routes. What a request is follows from its method, the level of its resource and
@@ -257,6 +259,10 @@ func (op *operation) checkParams(r *request) error {
 // allowedMethods lists the methods that the request's resource has, for the Allow header: those of its sub-resource, or of the
 // resource itself where there is no such sub-resource.
 func allowedMethods(r *request) string {
+	if r.level == levelAdmin {
+		_, _, methods := admin.Match("", strings.TrimPrefix(r.rawPath, admin.Prefix))
+		return strings.Join(methods, ", ")
+	}
 	selector, _ := r.selector()
 	methods := methodsOf(r.level, selector)
 	if len(methods) == 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock/engine"
+	"penstock/fastapi/admin"
 	"penstock/fastapi/awschunk"
 	"penstock/fastapi/sigv4"
 )
@@ -27,6 +28,10 @@ func (h *harness) every() (requests []*operation, targets []string) {
 		}
 		requests = append(requests, op)
 		targets = append(targets, target)
+	}
+	for _, route := range admin.Routes() {
+		requests = append(requests, adminOperations[route])
+		targets = append(targets, admin.Prefix+strings.NewReplacer("{", "", "}", "").Replace(route.Path))
 	}
 	return requests, targets
 }
@@ -52,6 +57,24 @@ func TestEveryRouteHasAnAction(t *testing.T) {
 			if o := &operations[j]; o.method == op.method && o.level == op.level && o.selector == op.selector && o.copies == op.copies {
 				t.Errorf("%s and %s are the same route", o.name, op.name)
 			}
+		}
+	}
+}
+
+// TestEveryAdminRouteHasAnAction is the same for the administration API. Its actions are of their own kind: no policy about buckets grants one.
+func TestEveryAdminRouteHasAnAction(t *testing.T) {
+	names, actions := map[string]bool{}, map[string]bool{}
+	for _, route := range admin.Routes() {
+		op := adminOperations[route]
+		if op == nil || !strings.HasPrefix(op.action, "admin:") || op.level != levelAdmin || op.handle == nil {
+			t.Errorf("%s %s is incomplete: %+v", route.Method, route.Path, op)
+		}
+		if names[route.Name] || actions[route.Action] {
+			t.Errorf("%s, or its action %s, stands for two routes", route.Name, route.Action)
+		}
+		names[route.Name], actions[route.Action] = true, true
+		if err := (&Server{}).authorise(sigv4.Identity{}, op, resource{level: levelAdmin}); err == nil {
+			t.Errorf("%s is allowed to nobody in particular", route.Name)
 		}
 	}
 }

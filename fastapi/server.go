@@ -20,12 +20,14 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"penstock/fastapi/admin"
 	"penstock/fastapi/sigv4"
 )
 
 // Options configure a Server.
 type Options struct {
 	Store   Store         // Required.
+	Admin   admin.Store   // What the administration API works on; nil means that there is none.
 	Secrets sigv4.Secrets // Required: the secrets of the access keys that may be used.
 
 	// Region that requests must be signed for. Empty accepts any, and the region shown to clients is DefaultRegion.
@@ -72,10 +74,15 @@ type Server struct {
 	verifier *sigv4.Verifier
 	hashes   hashes
 	hostID   string
+	admin    *admin.API            // nil without one.
+	tallies  map[*operation]*tally // Never changed.
 	http     *fasthttp.Server
 
 	ctx    context.Context // Of every call of the store; ends when Shutdown runs out of patience.
 	cancel context.CancelFunc
+
+	stopping context.Context // Ends when Shutdown begins: answers without an end of their own end then.
+	stop     context.CancelFunc
 
 	nextID   atomic.Uint64
 	uploads  atomic.Int64 // Bodies being received.
@@ -103,7 +110,10 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier}
+	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, tallies: tallies()}
+	if opts.Admin != nil {
+		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s})
+	}
 	for _, d := range opts.Domains {
 		d = strings.ToLower(strings.Trim(d, "."))
 		if d == "" || strings.ContainsAny(d, "/: ") {
@@ -117,6 +127,7 @@ func New(opts Options) (*Server, error) {
 	s.nextID.Store(binary.LittleEndian.Uint64(random[:]))
 	s.hostID = base64.StdEncoding.EncodeToString(random[8:])
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.http = s.newHTTP()
 	return s, nil
 }
@@ -191,6 +202,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // them and cuts their connections.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
+	s.stop()
 	err := s.http.ShutdownWithContext(ctx)
 	s.cancel()
 	if err != nil {
@@ -223,6 +235,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		ctx.Response.SetConnectionClose()
 		s.setIDs(ctx, &r.id)
 		status := ctx.Response.StatusCode()
+		r.finish()
 		r.release()
 		return status
 	}
@@ -249,6 +262,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		r.fail(err)
 	}
 	s.setIDs(ctx, &r.id)
+	r.finish()
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {
 		r.log().Debug("request", "method", string(ctx.Method()), "path", r.path(), "status", ctx.Response.StatusCode(), "remote", ctx.RemoteAddr())
 	}
@@ -310,6 +324,7 @@ func (s *Server) handleError(ctx *fasthttp.RequestCtx, err error) {
 		r.conn.linger.Store(true)
 	}
 	s.setIDs(ctx, &r.id)
+	r.finish()
 	r.release()
 }
 

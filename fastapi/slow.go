@@ -37,7 +37,7 @@ func (r *request) slowly(work func() (xmlWriter, error)) error {
 	case <-timer.C:
 	}
 	r.ctx.Response.Header.SetContentType(xmlType)
-	r.ctx.Response.SetBodyStream(&slowAnswer{done: done, log: log, id: id, resource: r.path(), hostID: r.srv.hostID}, -1)
+	r.answerStream(&slowAnswer{done: done, log: log, id: id, resource: r.path(), hostID: r.srv.hostID}, -1)
 	return nil
 }
 

@@ -92,7 +92,7 @@ func (t *target) get(name string) (value string, ok bool) {
 	return "", false
 }
 
-// resource names what a request is about: the service, a bucket or an object.
+// resource names what a request is about: the service, a bucket or an object, or the node itself.
 type resource struct {
 	bucket string
 	key    string
@@ -105,9 +105,10 @@ const (
 	levelService level = iota
 	levelBucket
 	levelObject
+	levelAdmin // Of the administration API: neither bucket nor key.
 )
 
-func (l level) String() string { return [...]string{"service", "bucket", "object"}[l] }
+func (l level) String() string { return [...]string{"service", "bucket", "object", "admin"}[l] }
 
 // resolve finds bucket and key. The host decides: a name below one of domains is a bucket (virtual-host addressing),
 // any other host means that the path starts with the bucket. The path is decoded once, as a whole, before it is split,

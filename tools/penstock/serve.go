@@ -11,6 +11,7 @@ import (
 
 	"penstock/engine"
 	"penstock/fastapi"
+	"penstock/fastapi/admin"
 	"penstock/numa"
 )
 
@@ -24,8 +25,8 @@ const (
 // A store is what serve needs of engine.Store: what the front end calls, and what starts and ends it.
 type store interface {
 	fastapi.Store
+	admin.Store
 	keeper
-	Info() engine.Info
 	Close(ctx context.Context) error
 }
 

@@ -27,6 +27,7 @@ func openStore(ctx context.Context, o engine.Options) (store, error) {
 func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, logger *slog.Logger) (front, error) {
 	server, err := fastapi.New(fastapi.Options{
 		Store:     store,
+		Admin:     store,
 		Secrets:   rootAlone{root},
 		Region:    s.region,
 		Domains:   s.domains,

@@ -1,0 +1,47 @@
+package admin
+
+import "penstock/engine"
+
+// Info is what a node says of itself.
+type Info struct {
+	Cluster  string  `json:"cluster"`
+	Cells    int     `json:"cells"`
+	Geometry string  `json:"geometry"` // Of new volumes: data and parity shards, such as "4+2".
+	IO       string  `json:"io"`       // Rung of the I/O ladder.
+	Direct   bool    `json:"direct"`   // Whether the page cache is bypassed.
+	Uptime   float64 `json:"uptime_seconds"`
+	Drives   []Drive `json:"drives"`
+}
+
+// Drive is the state of one drive.
+type Drive struct {
+	ID       string `json:"id"`
+	Path     string `json:"path,omitempty"` // Absent if the drive is missing and nobody said where it should be.
+	State    string `json:"state"`
+	Reason   string `json:"reason,omitempty"` // Why, when the state is not "ok".
+	Total    int64  `json:"total_bytes"`
+	Free     int64  `json:"free_bytes"`
+	Reads    int64  `json:"reads"` // Since the start, as are the rest.
+	Writes   int64  `json:"writes"`
+	ReadLen  int64  `json:"read_bytes"`
+	WriteLen int64  `json:"write_bytes"`
+}
+
+func (a *API) info(*Call) (any, error) {
+	i := a.opts.Store.Info()
+	out := Info{
+		Cluster: i.Cluster, Cells: i.Cells, Geometry: i.Geometry, IO: i.Rung, Direct: i.Direct, Uptime: a.uptime(),
+		Drives: []Drive{},
+	}
+	for _, d := range i.Drives {
+		out.Drives = append(out.Drives, driveOf(d))
+	}
+	return out, nil
+}
+
+func driveOf(d engine.DriveInfo) Drive {
+	return Drive{
+		ID: d.ID, Path: d.Path, State: d.State, Reason: d.Reason, Total: d.Total, Free: d.Free,
+		Reads: d.Reads, Writes: d.Writes, ReadLen: d.ReadLen, WriteLen: d.WriteLen,
+	}
+}
