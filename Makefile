@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture fmt clean
+.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release fmt clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,9 +66,16 @@ torture: ## Thousands of kill -9 of the real binary (KILLS=3000), then every fuz
 	$(GO) test -tags invariants -timeout 0 -count 1 -v -run TestKill ./tools/killtest -kills $(KILLS)
 	$(MAKE) fuzz FUZZTIME=1m
 
+deb: build ## Debian package of this machine's architecture, in dist/
+	tools/release/deb.sh bin/penstock $$(dpkg --print-architecture) '$(VERSION)' dist/penstock_$(VERSION)_$$(dpkg --print-architecture).deb
+	@ls -l dist/*.deb
+
+release: ## Reproducible binaries and packages for amd64 and arm64, bill of materials, checksums, in dist/
+	tools/release/release.sh '$(VERSION)' '$(COMMIT)'
+
 fmt: ## Format, and fail on what does not vet
 	$(GO) fmt ./...
 	$(GO) vet ./...
 
 clean: ## Remove what was built; data and installed clients stay
-	rm -rf bin
+	rm -rf bin dist

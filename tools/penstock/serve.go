@@ -86,6 +86,10 @@ func serve(ctx context.Context, s *settings, p *process) error {
 		logger.Warn("start message not shown", "err", err)
 	}
 
+	boss := newSupervisor(endpoint, logger)
+	boss.ready()
+	go boss.watch(ctx)
+
 	var broken error
 	select {
 	case <-ctx.Done():
@@ -93,6 +97,7 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	case broken = <-served:
 		logger.Error("stopping: a listener broke", "err", broken)
 	}
+	boss.stopping()
 	return errors.Join(fail(broken), n.close(logger))
 }
 
