@@ -139,8 +139,8 @@ func (b *base) tryApply(batch *journal.Batch) error {
 
 // needed reports whether the index counts anything in a journal volume. It is the journal's Needed.
 func (b *base) needed(id meta.VolumeID) bool {
-	live, tombstones, err := b.index.VolumeUsage(id)
-	return err != nil || live > 0 || tombstones > 0
+	u, err := b.index.VolumeUsage(id)
+	return err != nil || u.Live > 0 || u.Tombstones > 0
 }
 
 // gate lets any number of users in until it is shut. The zero gate is open.

@@ -203,8 +203,8 @@ func TestUploadRaces(t *testing.T) {
 	y.retireBulk()
 	y.rounds()
 	for _, vol := range y.c.set.Volumes() {
-		if live, _, _ := y.r.b.index.VolumeUsage(vol.ID()); vol.Class().String() == "bulk" {
-			t.Errorf("%v is left, with %d live bytes and %d pins", vol, live, vol.Pins())
+		if used, _ := y.r.b.index.VolumeUsage(vol.ID()); vol.Class().String() == "bulk" {
+			t.Errorf("%v is left, with %d live bytes and %d pins", vol, used.Live, vol.Pins())
 		}
 	}
 }

@@ -138,11 +138,11 @@ func (r *recycler) find() error {
 			r.look = true
 			continue
 		}
-		live, tombstones, err := r.b.index.VolumeUsage(id)
+		used, err := r.b.index.VolumeUsage(id)
 		if err != nil {
 			return err
 		}
-		if live > 0 || tombstones > 0 && inJournal && id != oldest {
+		if used.Live > 0 || used.Tombstones > 0 && inJournal && id != oldest {
 			continue
 		}
 		r.dead[id] = deadVolume{lsn: r.b.index.Position().LSN, generation: r.c.generations.advance()}

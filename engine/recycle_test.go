@@ -124,8 +124,8 @@ func (y *yard) mustBeThere(id meta.VolumeID, why string) {
 func (y *yard) mustBeGone(id meta.VolumeID, why string) {
 	y.t.Helper()
 	if !y.gone(id) {
-		live, tombstones, err := y.c.base.Load().index.VolumeUsage(id)
-		y.t.Fatalf("volume %s was not recycled: %s (%d live bytes, %d tombstones, %v)", volume.Name(id), why, live, tombstones, err)
+		used, err := y.c.base.Load().index.VolumeUsage(id)
+		y.t.Fatalf("volume %s was not recycled: %s (%+v, %v)", volume.Name(id), why, used, err)
 	}
 }
 

@@ -130,7 +130,7 @@ func (t *tx) apply(a *Applied) error {
 		return err
 	}
 	switch k {
-	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload:
+	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload, KindRelocate:
 		return t.applyPut(a)
 	case KindDeleteObject:
 		bucket, key, version := BucketID(r.uvarint()), r.strMax(MaxKeyLen), VersionID(r.uvarint())
@@ -151,7 +151,7 @@ func (t *tx) apply(a *Applied) error {
 	case *CreateUpload:
 		return t.createUpload(a, &rec.Upload)
 	case *AbortUpload:
-		t.tombstone(a.Loc.Volume)
+		t.tombstone(a)
 		if err := t.removeUpload(a.origin(), rec.Upload); err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (a *Applied) held(share int64) held {
 	return held{lsn: a.origin(), volume: a.Loc.Volume, share: share}
 }
 
-func (a *Applied) wholly() held { return a.held(int64(len(a.Payload))) }
+func (a *Applied) wholly() held { return a.held(int64(FramedLen(len(a.Payload)))) }
 
 // turn is what a record means to the entity it puts.
 type turn int

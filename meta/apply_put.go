@@ -2,7 +2,7 @@ package meta
 
 import "fmt"
 
-// applyPut applies the records that bring blobs: put blobs, put object, put part, complete upload.
+// applyPut applies the records that bring or move blobs: put blobs, put object, put part, complete upload, relocate.
 // This is the path of every PUT; it copies encoded bodies and decodes only what it must act on.
 func (t *tx) applyPut(a *Applied) error {
 	p := &t.put
@@ -20,6 +20,9 @@ func (t *tx) applyPut(a *Applied) error {
 			return t.ignorePart(a)
 		}
 	}
+	if p.kind == KindRelocate {
+		return t.relocateBlobs(a)
+	}
 	if err := t.bringBlobs(a); err != nil {
 		return err
 	}
@@ -30,7 +33,7 @@ func (t *tx) applyPut(a *Applied) error {
 	case KindPutPart:
 		err = t.putPart(a)
 	case KindCompleteUpload:
-		t.tombstone(a.Loc.Volume)
+		t.tombstone(a)
 		if err = t.putObject(a); err == nil {
 			err = t.removeUpload(a.origin(), p.upload)
 		}
@@ -108,6 +111,47 @@ func (t *tx) bringBlob(a *Applied, id BlobID, size, share int64, body func(dst [
 	r := view(t.val)
 	r.held()
 	return t.extents(&r, id, +1)
+}
+
+// relocateBlobs has the blobs of the record at hand, as far as they are there, lie where it says.
+func (t *tx) relocateBlobs(a *Applied) error {
+	for i := range t.put.blobs {
+		if err := t.relocateBlob(a, &t.put.blobs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) relocateBlob(a *Applied, b *putBlob) error {
+	t.key = appendBlobKey(t.key[:0], b.id)
+	v, found, err := t.get(t.key)
+	if err != nil || !found {
+		return err // Deleted while its bytes were written again.
+	}
+	r := view(v)
+	old, now := r.held(), a.held(b.share)
+	was := r
+	if size, _ := was.blobHead(); !was.ok() || size != b.size {
+		return fmt.Errorf("%w: blob %#x of %d bytes is relocated with %d", ErrInconsistent, uint64(b.id), size, b.size)
+	}
+	turn := a.decide(old, true)
+	if turn == stale {
+		return nil
+	}
+	if turn == replaces {
+		if err := t.extents(&r, b.id, -1); err != nil {
+			return err
+		}
+	}
+	t.hold(old, true, now)
+	t.val = append(appendHeld(t.val[:0], now), b.body...)
+	if err := t.set(t.key, t.val); err != nil || turn == moves {
+		return err
+	}
+	r = view(t.val)
+	r.held()
+	return t.extents(&r, b.id, +1)
 }
 
 // extents counts the bulk extents of the blob body in r as live and enters them in the reverse index; with sign -1 it takes both back.
@@ -201,7 +245,7 @@ func (t *tx) deleteObject(a *Applied, bucket BucketID, key string, version Versi
 	if version != NullVersion {
 		return fmt.Errorf("%w: delete of version %d, this build keeps none", ErrUnknownRecord, version)
 	}
-	t.tombstone(a.Loc.Volume)
+	t.tombstone(a)
 	t.key = appendObjectKey(t.key[:0], bucket, key)
 	v, found, err := t.get(t.key)
 	if err != nil || !found {

@@ -28,7 +28,7 @@ func (t *tx) putBucket(a *Applied, b *Bucket) error {
 }
 
 func (t *tx) deleteBucket(a *Applied, id BucketID) error {
-	t.tombstone(a.Loc.Volume)
+	t.tombstone(a)
 	idKey := appendBucketID(nil, id)
 	name, found, err := t.get(idKey)
 	if err != nil || !found {
@@ -63,7 +63,7 @@ func (t *tx) removeWhole(a *Applied, key []byte) (bool, error) {
 func (t *tx) config(a *Applied, rec *Config) error {
 	t.key = appendConfigKey(t.key[:0], rec.Name)
 	if rec.Value == "" {
-		t.tombstone(a.Loc.Volume)
+		t.tombstone(a)
 		_, err := t.removeWhole(a, t.key)
 		return err
 	}

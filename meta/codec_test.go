@@ -22,7 +22,7 @@ func FuzzEntry(f *testing.F) {
 	f.Add(appendUploadOrder(nil, &upload), appendAttrs(nil, []Attr{{"a", "b"}}))
 	f.Add(appendPartKey(nil, upload.ID, 1), appendUploadPart(slices.Clone(h), &UploadPart{Number: 1}))
 	f.Add(appendBucketName(nil, "b"), appendBucket(slices.Clone(h), &Bucket{Name: "b"}))
-	f.Add(appendVolumeKey(nil, 1), volumeUsage{1, 2}.appendTo(nil))
+	f.Add(appendVolumeKey(nil, 1), VolumeUsage{1, 2, 3}.appendTo(nil))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		lens := map[byte]int{
 			spaceBlob: 9, spaceUsage: 9, spaceBucketID: 9, spaceRefs: 9, spaceVolume: 9, spaceExtent: 17, spaceUnreferred: 9,

@@ -51,7 +51,7 @@ func dumpEntry(key, value []byte) (string, error) {
 	case spaceRefs:
 		line = fmt.Sprintf("blob %#x: %d references", be64(key[1:]), r.size())
 	case spaceVolume:
-		line = fmt.Sprintf("volume %#x: %d live bytes, %d tombstones", be64(key[1:]), r.varint(), r.size())
+		line = fmt.Sprintf("volume %#x: %d live bytes, %d tombstones of %d bytes", be64(key[1:]), r.varint(), r.size(), r.size())
 	case spaceUploadOrder:
 		k, tail, ok := cutEscaped(nil, key[9:])
 		if !ok || len(tail) != uploadOrderTail {

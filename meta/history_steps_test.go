@@ -1,6 +1,7 @@
 package meta_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -239,6 +240,90 @@ func (h *history) relocate() {
 	}
 }
 
+// relocateBlobs writes extents of some blobs again somewhere else, as the compaction of a bulk volume does.
+func (h *history) relocateBlobs() {
+	rec := &meta.Relocate{}
+	for range 1 + h.rng.IntN(3) {
+		id, ok := pick(h.rng, h.blobs)
+		if !ok || h.blobs[id].Extents[0].Inline || slices.ContainsFunc(rec.Blobs, func(b meta.Blob) bool { return b.ID == id }) {
+			continue
+		}
+		b := *h.blobs[id]
+		b.Extents = slices.Clone(b.Extents)
+		at := h.rng.IntN(len(b.Extents))
+		for i := range 1 + h.rng.IntN(len(b.Extents)-at) {
+			h.bulkOff += 1 << 20
+			b.Extents[at+i].Volume, b.Extents[at+i].Off = h.bulk, h.bulkOff
+			b.Extents[at+i].Units = []uint64{h.rng.Uint64()}
+		}
+		h.bulkOff += 1 << 20
+		rec.Blobs = append(rec.Blobs, b)
+	}
+	if h.rng.IntN(10) == 0 { // One that was deleted meanwhile.
+		rec.Blobs = append(rec.Blobs, h.newBulk())
+	}
+	if len(rec.Blobs) == 0 {
+		return
+	}
+	lsn := h.add(rec).LSN
+	for _, b := range rec.Blobs {
+		if h.blobs[b.ID] != nil {
+			h.bringBlob(lsn, b)
+		}
+	}
+}
+
+// compact writes again what survives of a volume that has ended, according to x, and reports whether the volume may be freed
+// with its tombstones. Nothing is pending.
+func (h *history) compact(t testing.TB, x *meta.Index) {
+	t.Helper()
+	if len(h.ended) == 0 {
+		return
+	}
+	i := h.rng.IntN(len(h.ended))
+	victim := h.ended[i]
+	for _, a := range slices.Clone(h.log) {
+		if a.Loc.Volume != victim.ID {
+			continue
+		}
+		origin := cmp.Or(a.Origin, a.LSN)
+		older := false
+		for j := range h.ended {
+			var before meta.LSN // A volume begins, at the earliest, behind the one before it.
+			if j > 0 {
+				before = h.ended[j-1].EndLSN
+			}
+			older = older || j != i && before < origin
+		}
+		survivors, err := x.Survivors(nil, &a, older)
+		mustNot(t, err)
+		for _, payload := range survivors {
+			h.relocated(h.addEncoded(payload, origin))
+		}
+	}
+	h.compacted[victim.ID] = true
+}
+
+// relocated has the model know where the inline bytes of a record are now.
+func (h *history) relocated(a *meta.Applied) {
+	rec, err := meta.Parse(a.Payload)
+	if err != nil {
+		panic(err)
+	}
+	var inline *meta.Inline
+	switch rec := rec.(type) {
+	case *meta.PutObject:
+		inline = rec.Inline
+	case *meta.PutPart:
+		inline = rec.Inline
+	case *meta.PutBlobs:
+		inline = rec.Inline
+	}
+	if inline != nil && h.blobs[inline.ID] != nil {
+		h.blobs[inline.ID].Extents = []meta.Extent{inlineExtent(a, inline)}
+	}
+}
+
 // step does one thing to the store.
 func (h *history) step() {
 	switch n := h.rng.IntN(100); {
@@ -265,6 +350,8 @@ func (h *history) step() {
 		h.deleteBucket()
 	case n < 94:
 		h.sweep()
+	case n < 97:
+		h.relocateBlobs()
 	default:
 		h.relocate()
 	}
@@ -275,9 +362,9 @@ func (h *history) freeDead(t testing.TB, x *meta.Index) []meta.VolumeID {
 	t.Helper()
 	var dead []meta.VolumeID
 	for i, v := range h.ended {
-		live, tombstones, err := x.VolumeUsage(v.ID)
+		u, err := x.VolumeUsage(v.ID)
 		mustNot(t, err)
-		if live == 0 && (tombstones == 0 || i == 0) {
+		if u.Live == 0 && (u.Tombstones == 0 || i == 0 || h.compacted[v.ID]) {
 			dead = append(dead, v.ID)
 		}
 	}

@@ -85,6 +85,8 @@ type history struct {
 	ended   []meta.JournalVolume
 	bulk    meta.VolumeID
 	bulkOff int64
+
+	compacted map[meta.VolumeID]bool // Volumes of which all that survives was written again.
 }
 
 func newHistory(rng *rand.Rand) *history {
@@ -94,6 +96,7 @@ func newHistory(rng *rand.Rand) *history {
 		uploads: map[meta.UploadID]*meta.Upload{}, parts: map[meta.UploadID]map[int]*meta.UploadPart{},
 		blobs: map[meta.BlobID]*meta.Blob{}, refs: map[meta.BlobID]int{}, config: map[string]string{},
 		partLSN: map[meta.UploadID]map[int]meta.LSN{}, bucketLSN: map[meta.BucketID]meta.LSN{}, configLSN: map[string]meta.LSN{},
+		compacted: map[meta.VolumeID]bool{},
 	}
 	h.add(&meta.JournalStart{})
 	h.putBucket()

@@ -18,7 +18,7 @@ import (
 //	                                   v bucket escaped-key version
 //	p upload number                    held | part body (number: 2 bytes)
 //	r blob                             uvarint count of references; absent when it is 1
-//	s volume                           varint live bytes | uvarint tombstones; absent when both are 0
+//	s volume                           varint live bytes | uvarint tombstones | uvarint bytes of these; absent when all are 0
 //	u bucket escaped-key time upload   attributes of an upload; time (of initiation, milliseconds, 8 bytes) orders
 //	                                   the uploads of a key
 //	w upload                           held | upload body
@@ -156,7 +156,7 @@ func successor(prefix []byte) []byte {
 //	uvarint LSN | uvarint volume | uvarint share
 //
 // The share is the part of the record's bytes that is kept for this entity; while the entity lives they count as
-// live in that journal volume. The shares of a record's entities add up to its length, so a volume without live
+// live in that journal volume. The shares of a record's entities add up to its framed length, so a volume without live
 // bytes holds no record that a rebuild would miss.
 type held struct {
 	lsn    LSN // Origin LSN of the record.

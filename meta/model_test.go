@@ -33,12 +33,15 @@ func TestModel(t *testing.T) {
 		if x.Position() != b.pos {
 			t.Fatalf("step %d: position %+v, want %+v", i, x.Position(), b.pos)
 		}
-		if h.rng.IntN(10) == 0 {
+		if h.rng.IntN(20) == 0 {
+			h.compact(t, x)
+		}
+		if len(h.pending) == 0 && h.rng.IntN(10) == 0 {
 			h.roll()
 		}
 		if h.rng.IntN(20) == 0 {
 			for _, v := range h.freeDead(t, x) {
-				if live, _, _ := x.VolumeUsage(v); live == 0 && !dead[v] && h.hadLive(v) {
+				if u, _ := x.VolumeUsage(v); u.Live == 0 && !dead[v] && h.hadLive(v) {
 					t.Errorf("volume %#x died and was not among the effects", uint64(v))
 				}
 			}
@@ -379,7 +382,8 @@ func (h *history) checkBlobs(t testing.TB, x *meta.Index) {
 	ids, err := x.UnreferencedBlobs(0, 1<<20)
 	mustNot(t, err)
 	equal(t, "unreferenced", ids, h.unreferenced())
-	mustNot(t, x.Volumes(func(v meta.VolumeID, n, tombstones int64) bool {
+	mustNot(t, x.Volumes(func(v meta.VolumeID, u meta.VolumeUsage) bool {
+		n := u.Live
 		if v < 1<<32|1<<20 {
 			if n == 0 && needed[v] {
 				t.Fatalf("journal volume %#x has inline blobs and no live bytes", uint64(v))

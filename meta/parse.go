@@ -31,7 +31,7 @@ func Parse(src []byte) (Record, error) {
 		rec = &PutBucket{r.bucket()}
 	case KindDeleteBucket:
 		rec = &DeleteBucket{BucketID(r.uvarint())}
-	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload:
+	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload, KindRelocate:
 		var p put
 		if err := p.parse(src); err != nil {
 			return nil, err
@@ -104,7 +104,7 @@ func (r *reader) journalVolumes() []JournalVolume {
 	return volumes
 }
 
-// put is a record that puts entities with blobs (blobs, an object, a part, a completed upload), taken apart
+// put is a record that puts entities with blobs (blobs, an object, a part, a completed upload) or moves blobs, taken apart
 // as far as the index needs and no further. Its strings share memory with the record.
 type put struct {
 	kind   Kind
@@ -116,7 +116,7 @@ type put struct {
 	part   partHead   // Of a part.
 	blobs  []putBlob
 	inline putInline
-	share  int64 // Bytes of the record that are the object's or part's own: all that no blob accounts for.
+	share  int64 // Bytes of the record that are the object's or part's own: all that no blob accounts for, framing included.
 }
 
 // putBlob is a bulk blob within a record.
@@ -143,7 +143,7 @@ func (p *put) parse(src []byte) error {
 	}
 	*p = put{kind: k, blobs: p.blobs[:0]}
 	switch k {
-	case KindPutBlobs:
+	case KindPutBlobs, KindRelocate:
 	case KindPutObject:
 		p.parseObject(&r)
 	case KindCompleteUpload:
@@ -155,9 +155,11 @@ func (p *put) parse(src []byte) error {
 		p.part = r.skipUploadPart()
 		p.body = from[:len(from)-len(r.s)]
 	}
-	p.share = int64(len(src))
+	p.share = int64(FramedLen(len(src)))
 	if k != KindCompleteUpload {
 		p.parseBlobs(&r)
+	}
+	if k != KindCompleteUpload && k != KindRelocate {
 		p.parseInline(&r)
 	}
 	if !r.done() {
@@ -225,6 +227,8 @@ func (p *put) record(src []byte) Record {
 	switch p.kind {
 	case KindPutBlobs:
 		return &PutBlobs{blobs, inline}
+	case KindRelocate:
+		return &Relocate{blobs}
 	case KindPutPart:
 		rec := &PutPart{Upload: p.upload, Blobs: blobs, Inline: inline}
 		r.uploadPart(&rec.Part)

@@ -14,7 +14,7 @@ import (
 // While it runs, the winners so far lie in a key space of their own, so memory does not grow with the index:
 //
 //	~e entity-key   uvarint origin LSN | uvarint LSN | the value as the index will have it; empty: removed
-//	~t volume LSN   empty; a tombstone
+//	~t volume LSN   usage of the volume by a tombstone
 //	~r blob number  uvarint end offset | entity-key of what references the blob
 //
 // A crash leaves the index unusable, and it is begun again.
@@ -101,7 +101,7 @@ func (rb *Rebuild) load(a *Applied) error {
 		return err
 	}
 	switch k {
-	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload:
+	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload, KindRelocate:
 		return rb.loadPut(a)
 	}
 	rec, err := Parse(a.Payload)
@@ -180,7 +180,9 @@ func (rb *Rebuild) loadPut(a *Applied) error {
 func (rb *Rebuild) remove(a *Applied, entity []byte) error {
 	key := appendID([]byte{spaceRebuild}, stagedTombstone, uint64(a.Loc.Volume))
 	key = binary.BigEndian.AppendUint64(key, uint64(a.LSN))
-	if err := rb.batch.Set(key, nil, nil); err != nil {
+	var u VolumeUsage
+	u.addTombstone(a.Payload)
+	if err := rb.batch.Set(key, u.appendTo(nil), nil); err != nil {
 		return err
 	}
 	return rb.stage(a, entity, func(dst []byte) []byte { return dst })

@@ -14,7 +14,7 @@ type finish struct {
 	rb      *Rebuild
 	x       *Index
 	batch   *pebble.Batch
-	volumes map[VolumeID]volumeUsage
+	volumes map[VolumeID]VolumeUsage
 	buckets map[BucketID]BucketUsage
 	refs    uint64 // Numbers the references.
 	out     Rebuilt
@@ -34,7 +34,7 @@ func (rb *Rebuild) Finish(ctx context.Context, pos Position) (Rebuilt, error) {
 	}
 	rb.batch.Close()
 	f := &finish{
-		rb: rb, x: x, batch: x.db.NewBatch(), volumes: map[VolumeID]volumeUsage{}, buckets: map[BucketID]BucketUsage{},
+		rb: rb, x: x, batch: x.db.NewBatch(), volumes: map[VolumeID]VolumeUsage{}, buckets: map[BucketID]BucketUsage{},
 	}
 	defer func() { f.batch.Close() }()
 	for _, step := range []func(context.Context) error{
@@ -59,7 +59,7 @@ func (rb *Rebuild) Finish(ctx context.Context, pos Position) (Rebuilt, error) {
 // seal writes the sums and the position, and ends the rebuild, in one batch.
 func (f *finish) seal(pos Position) error {
 	for v, u := range f.volumes {
-		if u == (volumeUsage{}) || f.rb.freed[v] {
+		if u == (VolumeUsage{}) || f.rb.freed[v] {
 			continue
 		}
 		if err := f.set(appendVolumeKey(nil, v), u.appendTo(nil)); err != nil {
@@ -138,7 +138,7 @@ func (f *finish) staged(ctx context.Context, entity string, g func(key []byte, h
 
 func (f *finish) live(v VolumeID, n int64) {
 	u := f.volumes[v]
-	u.live += n
+	u.Live += n
 	f.volumes[v] = u
 }
 
@@ -385,10 +385,15 @@ func lossOf(id BlobID, entity []byte) Loss {
 }
 
 func (f *finish) tombstones(ctx context.Context) error {
-	return f.x.scan([]byte{spaceRebuild, stagedTombstone}, func(key, _ []byte) (bool, error) {
+	return f.x.scan([]byte{spaceRebuild, stagedTombstone}, func(key, value []byte) (bool, error) {
+		one, err := parseVolumeUsage(value)
+		if err != nil {
+			return false, err
+		}
 		v := VolumeID(binary.BigEndian.Uint64(key[2:]))
 		u := f.volumes[v]
-		u.tombstones++
+		u.Tombstones += one.Tombstones
+		u.TombstoneLen += one.TombstoneLen
 		f.volumes[v] = u
 		return true, ctx.Err()
 	})

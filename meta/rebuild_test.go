@@ -79,6 +79,10 @@ func TestRebuild(t *testing.T) {
 				apply()
 				h.roll()
 				apply()
+				if rng.IntN(2) == 0 {
+					h.compact(t, x)
+					apply()
+				}
 				for _, v := range h.freeDead(t, x) {
 					freed[v] = true
 				}

@@ -41,6 +41,7 @@ func everyRecord() []meta.Record {
 		&meta.Config{Name: "n"},
 		&meta.JournalStart{Volumes: []meta.JournalVolume{{ID: 1, LastBatch: 2, End: 1 << 33, EndLSN: 4}}},
 		&meta.JournalFreed{Volumes: []meta.VolumeID{1, 2 << 32}},
+		&meta.Relocate{Blobs: blobs},
 	}
 }
 
@@ -67,12 +68,12 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Errorf("%v of another version: %v", rec.Kind(), err)
 		}
 	}
-	for k := meta.KindPutBucket; k <= meta.KindJournalFreed; k++ {
+	for k := meta.KindPutBucket; k <= meta.KindRelocate; k++ {
 		if !seen[k] {
 			t.Errorf("%v is not tested", k)
 		}
 	}
-	for _, k := range []byte{0, byte(meta.KindJournalFreed) + 1, 255} {
+	for _, k := range []byte{0, byte(meta.KindRelocate) + 1, 255} {
 		if _, err := meta.Parse([]byte{k, 1, 0}); !errors.Is(err, meta.ErrUnknownRecord) {
 			t.Errorf("kind %d: %v", k, err)
 		}

@@ -13,8 +13,8 @@ type BucketUsage struct{ Objects, Bytes int64 }
 
 // volumeChange is what an Apply did to a volume.
 type volumeChange struct {
-	live, tombstones int64
-	lost             bool // Some live bytes died.
+	VolumeUsage
+	lost bool // Some live bytes died.
 }
 
 // live counts n more live bytes in a volume; n is negative when bytes die.
@@ -23,17 +23,17 @@ func (t *tx) live(v VolumeID, n int64) {
 		return
 	}
 	c := t.volumes[v]
-	c.live += n
+	c.Live += n
 	c.lost = c.lost || n < 0
 	t.volumes[v] = c
 }
 
 // tombstone counts a tombstone in a journal volume. Whether there was anything to remove does not matter, so that the
 // count depends on the records of the volume alone.
-func (t *tx) tombstone(v VolumeID) {
-	c := t.volumes[v]
-	c.tombstones++
-	t.volumes[v] = c
+func (t *tx) tombstone(a *Applied) {
+	c := t.volumes[a.Loc.Volume]
+	c.addTombstone(a.Payload)
+	t.volumes[a.Loc.Volume] = c
 }
 
 // writeVolumes adds the changes to the volumes' usage and notes which volumes died.
@@ -52,21 +52,22 @@ func (t *tx) writeVolume(v VolumeID, c volumeChange) error {
 	if err != nil {
 		return err
 	}
-	var u volumeUsage
+	var u VolumeUsage
 	if found {
 		if u, err = parseVolumeUsage(value); err != nil {
 			return err
 		}
 	}
-	u.live += c.live
-	u.tombstones += c.tombstones
-	if u.live < 0 {
-		return fmt.Errorf("%w: volume %#x would have %d live bytes", ErrInconsistent, uint64(v), u.live)
+	u.Live += c.Live
+	u.Tombstones += c.Tombstones
+	u.TombstoneLen += c.TombstoneLen
+	if u.Live < 0 {
+		return fmt.Errorf("%w: volume %#x would have %d live bytes", ErrInconsistent, uint64(v), u.Live)
 	}
-	if c.lost && u.live == 0 {
+	if c.lost && u.Live == 0 {
 		t.effects.DeadVolumes = append(t.effects.DeadVolumes, v)
 	}
-	if u == (volumeUsage{}) {
+	if u == (VolumeUsage{}) {
 		if !found {
 			return nil
 		}
@@ -96,8 +97,8 @@ func (t *tx) forgetVolumes(ids []VolumeID) error {
 		if err != nil {
 			return err
 		}
-		if u.live != 0 {
-			return fmt.Errorf("%w: freed volume %#x has %d live bytes", ErrInconsistent, uint64(v), u.live)
+		if u.Live != 0 {
+			return fmt.Errorf("%w: freed volume %#x has %d live bytes", ErrInconsistent, uint64(v), u.Live)
 		}
 		if err := t.del(t.key); err != nil {
 			return err
@@ -147,21 +148,46 @@ func (t *tx) count(bucket BucketID, objects, bytes int64) {
 	t.buckets[bucket] = u
 }
 
-// volumeUsage is what is counted of a volume: varint live bytes | uvarint tombstones.
-type volumeUsage struct{ live, tombstones int64 }
-
-func (u volumeUsage) appendTo(dst []byte) []byte {
-	return binary.AppendUvarint(binary.AppendVarint(dst, u.live), uint64(u.tombstones))
+// VolumeUsage is what the index counts in a volume.
+//
+// Live bytes of a journal volume are those of its records that a rebuild of the index needs, framing and the inline bytes of live
+// blobs included; tombstones are the records in it that removed something. A journal volume is dispensable when both are 0, or
+// live is 0 and no older journal volume exists that might hold what its tombstones removed. Live bytes of a
+// bulk volume are the object bytes of live blobs in it, parity and padding excluded.
+type VolumeUsage struct {
+	Live         int64 // Bytes.
+	Tombstones   int64
+	TombstoneLen int64 // Bytes of the tombstones, framed, as they would be if relocated.
 }
 
-func parseVolumeUsage(value []byte) (volumeUsage, error) {
+// In the index: varint live bytes, uvarint tombstones, uvarint bytes of these.
+
+func (u VolumeUsage) appendTo(dst []byte) []byte {
+	dst = binary.AppendUvarint(binary.AppendVarint(dst, u.Live), uint64(u.Tombstones))
+	return binary.AppendUvarint(dst, uint64(u.TombstoneLen))
+}
+
+func parseVolumeUsage(value []byte) (VolumeUsage, error) {
 	r := view(value)
-	u := volumeUsage{live: r.varint(), tombstones: r.size()}
+	u := VolumeUsage{Live: r.varint(), Tombstones: r.size(), TombstoneLen: r.size()}
 	if !r.done() {
-		return volumeUsage{}, fmt.Errorf("%w: volume usage", ErrCorrupt)
+		return VolumeUsage{}, fmt.Errorf("%w: volume usage", ErrCorrupt)
 	}
 	return u, nil
 }
+
+// addTombstone counts a tombstone. The completion of an upload is one only as far as it removes the upload.
+func (u *VolumeUsage) addTombstone(payload []byte) {
+	n := len(payload)
+	if Kind(payload[0]) == KindCompleteUpload {
+		n = abortUploadLen
+	}
+	u.Tombstones++
+	u.TombstoneLen += int64(FramedLen(n))
+}
+
+// abortUploadLen is the length of an abort upload record.
+const abortUploadLen = 2 + len(UploadID{})
 
 func (u BucketUsage) appendTo(dst []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(u.Objects)), uint64(u.Bytes))
@@ -176,29 +202,23 @@ func parseBucketUsage(value []byte) (BucketUsage, error) {
 	return u, nil
 }
 
-// VolumeUsage returns the live bytes of a volume and the tombstones in it.
-//
-// Live bytes of a journal volume are those of its records that a rebuild of the index needs, with the inline bytes of live
-// blobs; tombstones are the records in it that removed something. A journal volume is dispensable when both are 0, or
-// live is 0 and no older journal volume exists that might hold what its tombstones removed. Live bytes of a
-// bulk volume are the object bytes of live blobs in it, parity and padding excluded.
-func (x *Index) VolumeUsage(id VolumeID) (live, tombstones int64, err error) {
+// VolumeUsage returns what the index counts in a volume.
+func (x *Index) VolumeUsage(id VolumeID) (VolumeUsage, error) {
 	value, found, err := x.get(appendVolumeKey(nil, id))
 	if err != nil || !found {
-		return 0, 0, err
+		return VolumeUsage{}, err
 	}
-	u, err := parseVolumeUsage(value)
-	return u.live, u.tombstones, err
+	return parseVolumeUsage(value)
 }
 
 // Volumes calls f for each volume with live bytes or tombstones, in order, until f returns false.
-func (x *Index) Volumes(f func(id VolumeID, live, tombstones int64) bool) error {
+func (x *Index) Volumes(f func(id VolumeID, u VolumeUsage) bool) error {
 	return x.scan([]byte{spaceVolume}, func(key, value []byte) (bool, error) {
 		u, err := parseVolumeUsage(value)
 		if err != nil {
 			return false, err
 		}
-		return f(VolumeID(binary.BigEndian.Uint64(key[1:])), u.live, u.tombstones), nil
+		return f(VolumeID(binary.BigEndian.Uint64(key[1:])), u), nil
 	})
 }
 

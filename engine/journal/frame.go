@@ -18,16 +18,15 @@ import (
 //
 // The index is there because the records of a batch lie in its shards wherever they fit best, not in order.
 const (
-	frameLen   = 16
-	frameAlign = 8
-	groupBit   = 1 << 31
+	frameLen = 16
+	groupBit = 1 << 31
 )
 
 // errFrame says that a payload whose checksum is right does not hold what its header says: a bug, or a forgery.
 var errFrame = errors.New("journal payload is not a run of records")
 
-// framedLen returns the bytes that a record of n bytes takes in a payload.
-func framedLen(n int) int { return frameLen + (n+frameAlign-1)&^(frameAlign-1) }
+// framedLen returns the bytes that a record of n bytes takes in a payload. The index counts them, so meta has the formula.
+func framedLen(n int) int { return meta.FramedLen(n) }
 
 // putFrame writes a record at the start of dst and returns its bytes' copy there. The record is head followed by body; more says
 // that the next record is of the same group.
