@@ -1,0 +1,28 @@
+package policy
+
+import "slices"
+
+// canned are the policies that every store has. Nobody can change them.
+var canned = map[string]string{
+	"admin":       `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
+	"readwrite":   `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","penstock:ManageOwnKeys","sts:AssumeRole"],"Resource":"*"}]}`,
+	"readonly":    `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":"*"}]}`,
+	"writeonly":   `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","s3:AbortMultipartUpload","s3:ListMultipartUploadParts"],"Resource":"*"}]}`,
+	"diagnostics": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["penstock:Read*"],"Resource":"*"}]}`,
+}
+
+// Canned returns the document of a policy that every store has.
+func Canned(name string) (document string, ok bool) {
+	document, ok = canned[name]
+	return document, ok
+}
+
+// CannedNames returns their names, sorted.
+func CannedNames() []string {
+	var names []string
+	for name := range canned {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
