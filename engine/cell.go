@@ -42,6 +42,7 @@ type cell struct {
 
 	bulk         *bulkWriter
 	maxBlobUnits int
+	maxRecordLen int
 	spareRow     chan struct{} // Holds the token of whoever has the cell's one row of memory for rewriting.
 	full         atomic.Bool   // There is no room but the reserve. Kept by the recycler.
 	locks        *keyLocks
@@ -96,6 +97,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		log:          opts.Logger.With("cell", id),
 		shunned:      make(map[drive.ID]bool),
 		maxBlobUnits: blobUnits,
+		maxRecordLen: maxRecordLen,
 		spareRow:     make(chan struct{}, 1),
 		locks:        newKeyLocks(),
 		uploads:      &uploadGates{gates: make(map[meta.UploadID]*uploadGate)},

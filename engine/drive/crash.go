@@ -17,7 +17,7 @@ type DomainOptions struct {
 	// Seed, when not 0, shuffles the order in which writes in flight take effect.
 	Seed uint64
 	// Hook, when set, is called after every event: a write under way, a write durable, a segment made,
-	// resized or removed. Calls come one at a time, from the goroutine that caused the event, before
+	// resized or removed, a change of any other file. Calls come one at a time, from the goroutine that caused the event, before
 	// that goroutine goes on. A hook may call Cut, and must not use the drives.
 	Hook func(event int)
 }
@@ -120,6 +120,10 @@ func NewDomain(ids []Identity, size int64, opts DomainOptions) *Domain {
 		must(err)
 		must(f.Sync())
 		must(f.Close())
+	}
+	// Formatting is no event: a hook may use what NewDomain returns.
+	for _, m := range d.drives {
+		m.fs = crashFS{d.fs, d}
 	}
 	return d
 }
@@ -266,7 +270,7 @@ func (d *Domain) SetHook(hook func(event int)) {
 func (d *Domain) cutDrive(m *Mem, next *Domain, choice Choice) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := newMem(m.id, MemOptions{Path: m.path, Size: m.size, Queue: next.queue, Device: m.device}, next.fs, next)
+	c := newMem(m.id, MemOptions{Path: m.path, Size: m.size, Queue: next.queue, Device: m.device}, crashFS{next.fs, next}, next)
 	c.used = m.used
 	for seg, s := range m.segments {
 		c.segments[seg] = &memSegment{drive: c, seg: seg, size: s.size, pages: maps.Clone(s.pages)}

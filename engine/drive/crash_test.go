@@ -229,27 +229,40 @@ func TestCrashOfCrash(t *testing.T) {
 	}
 }
 
-// TestCrashMeta replaces a small file and cuts the power at random: it is the old one or the new one.
+// TestCrashMeta replaces a small file and cuts the power at every event of that, in many ways: it is the old one or the new one.
 func TestCrashMeta(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
-	for range 200 {
-		domain := drive.NewDomain([]drive.Identity{newIdentity()}, 0, drive.DomainOptions{})
-		d := domain.Drives()[0]
-		if err := d.WriteMeta("root.json", []byte("old"), 0o600); err != nil {
+	domain := drive.NewDomain([]drive.Identity{newIdentity()}, 0, drive.DomainOptions{})
+	d := domain.Drives()[0]
+	if err := d.WriteMeta("root.json", []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	content := func(image *drive.Domain) string {
+		b, err := image.Drives()[0].ReadMeta("root.json")
+		if err != nil {
 			t.Fatal(err)
 		}
-		image := domain.Cut(drive.RandomChoice(rng))
-		if b, err := image.Drives()[0].ReadMeta("root.json"); err != nil || string(b) != "old" {
-			t.Fatalf("after WriteMeta returned: %q, %v", b, err)
+		return string(b)
+	}
+	seen := map[string]int{}
+	events := 0
+	domain.SetHook(func(int) {
+		events++
+		for range 30 {
+			seen[content(domain.Cut(drive.RandomChoice(rng)))]++
 		}
-		result := make(chan error)
-		go func() { result <- d.WriteMeta("root.json", []byte("new"), 0o600) }()
-		image = domain.Cut(drive.RandomChoice(rng))
-		if err := <-result; err != nil {
-			t.Fatal(err)
-		}
-		if b, err := image.Drives()[0].ReadMeta("root.json"); err != nil || string(b) != "old" && string(b) != "new" {
-			t.Fatalf("while WriteMeta ran: %q, %v", b, err)
-		}
+	})
+	if err := d.WriteMeta("root.json", []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	domain.SetHook(nil)
+	if seen["old"] == 0 || seen["new"] == 0 || len(seen) != 2 {
+		t.Errorf("while WriteMeta ran: %v", seen)
+	}
+	if events < 5 {
+		t.Errorf("%d events: making, writing, syncing, renaming, syncing the directory", events)
+	}
+	if got := content(domain.Cut(drive.Choice{})); got != "new" {
+		t.Errorf("after WriteMeta returned: %q", got)
 	}
 }

@@ -41,7 +41,7 @@ type Mem struct {
 	device   uint64
 	size     int64
 	queue    *MemQueue
-	fs       *vfs.MemFS
+	fs       vfs.FS
 	domain   *Domain // Of crash drives; nil for the rest.
 	counters counters
 	closed   atomic.Bool
@@ -53,7 +53,7 @@ type Mem struct {
 
 var _ Drive = (*Mem)(nil)
 
-func newMem(id ID, opts MemOptions, fs *vfs.MemFS, domain *Domain) *Mem {
+func newMem(id ID, opts MemOptions, fs vfs.FS, domain *Domain) *Mem {
 	d := &Mem{
 		id: id, path: opts.Path, device: opts.Device, size: opts.Size, queue: opts.Queue, fs: fs, domain: domain,
 		segments: make(map[uint32]*memSegment),
@@ -449,7 +449,12 @@ func (f *memFile) carryOut(op *Op) {
 func (s *memSegment) scatter(bufs [][]byte, off int64) {
 	for _, b := range bufs {
 		for len(b) > 0 {
-			n := copy(b, s.page(off / BlockLen)[off%BlockLen:])
+			n := min(len(b), int(BlockLen-off%BlockLen))
+			if p := s.pages[off/BlockLen]; p != nil {
+				copy(b[:n], p[off%BlockLen:])
+			} else {
+				clear(b[:n]) // Recovery reads megabytes that nobody has written.
+			}
 			b, off = b[n:], off+int64(n)
 		}
 	}
