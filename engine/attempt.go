@@ -143,7 +143,8 @@ func (c *cell) suspect(vol *volume.Volume, shard int, file drive.File) {
 		defer c.background.leave()
 		file.Queue().Submit(op)
 		if !wait.wait(c.limits.fence) {
-			vol.Fail(shard, fmt.Errorf("read not finished after %v", c.limits.fence))
+			// Of the drive that was asked: the shard may have moved since.
+			c.set.FailDrive(file.Drive().ID(), fmt.Errorf("shard %d of %v: read not finished after %v", shard, vol, c.limits.fence))
 		}
 		watch.probing.Store(false)
 	}()

@@ -165,7 +165,7 @@ func (r *recycler) outOfReach() (free []*volume.Volume, needFlush bool, err erro
 		switch {
 		case vol == nil:
 			delete(r.dead, id)
-		case !r.c.generations.passed(dead.generation):
+		case vol.Pins() > 0 || !r.c.generations.passed(dead.generation): // Pinned again: a shard is being moved.
 		case flushed.LSN < dead.lsn:
 			needFlush = true
 		case r.oldest != 0 && r.oldest < dead.lsn:

@@ -89,7 +89,7 @@ func (s *Set) takePrepared(c Class) *Volume {
 		return nil
 	}
 	k, m := s.Geometry()
-	if v.M() != m || v.K() > k || slices.ContainsFunc(v.members, (*member).failed) {
+	if v.M() != m || v.K() > k || slices.ContainsFunc(v.seats.Load().members, (*member).failed) {
 		s.release(v)
 		return nil
 	}
@@ -124,13 +124,7 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 		}
 		h.Drives = append(h.Drives, m.drive.ID())
 	}
-	s.mu.Lock()
-	s.sequence++
-	if s.sequence == 0 {
-		panic("volume: 2^32 volumes in one epoch")
-	}
-	h.Volume = ID(s.epoch)<<32 | ID(s.sequence)
-	s.mu.Unlock()
+	h.Volume = ID(s.nextNumber())
 	v, err := newVolume(s, h)
 	if err != nil {
 		return nil, err
@@ -142,7 +136,7 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 			_ = f.Close() // Of a drive that has failed.
 		}
 	})
-	v.files = files
+	v.seats.Load().files = files // Nobody else has v yet.
 	whole := true
 	for i, err := range errs {
 		switch {
@@ -270,23 +264,30 @@ func (s *Set) remove(m *member, seg uint32) error {
 // writeHeaders writes the header of every segment that v has on a healthy drive. Drives that do not take
 // it are failed.
 func (s *Set) writeHeaders(v *Volume, h header) {
-	_, errs := parallel(s, v.members, func(i int) (struct{}, error) {
-		f := v.Shard(i)
+	p := v.seats.Load()
+	_, errs := parallel(s, p.members, func(i int) (struct{}, error) {
+		f := p.file(i)
 		if f == nil {
 			return struct{}{}, nil
 		}
 		h := h
-		h.Shard, h.Seg = i, f.Seg()
-		block, release := s.block()
-		defer release() // Not before the drive is done with it, even if nobody waits for us any more.
-		h.AppendTo(block[:0])
-		return struct{}{}, drive.Do(context.Background(), &drive.Op{Kind: drive.Write, File: f, Bufs: [][]byte{block}})
+		h.Shard = i
+		return struct{}{}, s.writeHeader(f, h)
 	}, nil)
 	for i, err := range errs {
 		if err != nil {
-			s.fail(v.members[i], fmt.Errorf("header of %v: %w", v, err))
+			s.fail(p.members[i], fmt.Errorf("header of %v: %w", v, err))
 		}
 	}
+}
+
+// writeHeader writes the header of one segment. It waits for the drive as long as that takes.
+func (s *Set) writeHeader(f drive.File, h header) error {
+	h.Seg = f.Seg()
+	block, release := s.block()
+	defer release() // Not before the drive is done with it, even if nobody waits for us any more.
+	h.AppendTo(block[:0])
+	return drive.Do(context.Background(), &drive.Op{Kind: drive.Write, File: f, Bufs: [][]byte{block}})
 }
 
 // block returns a block of memory for a header. It never waits: uploads may hold all of the arena while
@@ -325,34 +326,50 @@ func (s *Set) Free(v *Volume) error {
 // release writes to the segments of v that they are free, and enters those where that succeeded in the
 // free lists. A segment whose drive is short of room for the index is removed instead.
 func (s *Set) release(v *Volume) {
+	p := v.seats.Load()
 	h := v.header
-	h.Class = classFree
+	h.Class, h.Drives, h.Placed = classFree, p.drives, p.placed
 	s.writeHeaders(v, h)
-	_, errs := parallel(s, v.members, func(i int) (struct{}, error) {
-		f, m := v.files[i], v.members[i]
-		if f == nil {
+	_, errs := parallel(s, p.members, func(i int) (struct{}, error) {
+		if p.files[i] == nil {
 			return struct{}{}, nil
 		}
-		seg, size := f.Seg(), f.Size()
-		if err := f.Close(); err != nil || m.failed() {
-			return struct{}{}, err
-		}
-		total, raw, err := m.space()
-		if err != nil {
-			return struct{}{}, err
-		}
-		if raw < indexRoom(total) {
-			return struct{}{}, s.remove(m, seg)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		m.free = append(m.free, freeSegment{seg, size})
-		return struct{}{}, nil
+		return struct{}{}, s.giveBack(p.members[i], p.files[i])
 	}, nil)
 	for i, err := range errs {
 		if err != nil {
-			s.fail(v.members[i], fmt.Errorf("free a segment of %v: %w", v, err))
+			s.fail(p.members[i], fmt.Errorf("free a segment of %v: %w", v, err))
 		}
 	}
 	s.sample()
+}
+
+// giveBack closes a segment and enters it in the free list, if its drive has not failed. Its header says that it is free.
+func (s *Set) giveBack(m *member, f drive.File) error {
+	seg, size := f.Seg(), f.Size()
+	if err := f.Close(); err != nil || m.failed() {
+		return err
+	}
+	total, raw, err := m.space()
+	if err != nil {
+		return err
+	}
+	if raw < indexRoom(total) {
+		return s.remove(m, seg)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.free = append(m.free, freeSegment{seg, size})
+	return nil
+}
+
+// nextNumber returns an id that nothing had before: of a volume, or of a placement.
+func (s *Set) nextNumber() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	if s.sequence == 0 {
+		panic("volume: 2^32 volumes in one epoch")
+	}
+	return uint64(s.epoch)<<32 | uint64(s.sequence)
 }

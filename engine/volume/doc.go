@@ -15,6 +15,12 @@
 // power failed, the volume comes back with the shards that are left; whoever knows what is live
 // frees it again. Ids are never used twice, so it cannot be mistaken for another.
 //
+// A shard can move to another segment, on a drive that the volume does not use yet, or back: [Set.Replace]. The
+// header of the new segment is written last and says when that was. Of two segments that are the same
+// shard of a volume the later one counts, so a drive that was away and returns with the older one
+// changes nothing; and two shards of a volume are never on one drive. Only volumes that are written no
+// more are moved.
+//
 // The epoch orders starts. It is one more than any that a header or a drive.json has ever named, and is
 // durable on every drive before the first volume bears it. Each start also has a random name,
 // kept in drive.json, by which two halves of a store that were started apart are told from a drive

@@ -11,7 +11,8 @@ import (
 // checkIdentities refuses drives of other stores and cells, and drives that went on without the others. It
 // returns the identity with the history of starts that goes on now.
 func (s *Set) checkIdentities(found []scanned) (*drive.Identity, error) {
-	live := make([]map[uint32]bool, len(found)) // By drive: epochs of its live segments.
+	// By drive: epochs of its live segments. When a shard was moved does not matter: what it holds is what it was.
+	live := make([]map[uint32]bool, len(found))
 	used := make(map[drive.Start]bool)
 	for i, m := range s.members {
 		if m.failed() {
@@ -112,7 +113,7 @@ func (s *Set) begin(found []scanned, latest *drive.Identity) error {
 		highest = max(highest, found[i].identity.Epoch())
 		for _, f := range found[i].segments {
 			if f.err == nil {
-				highest = max(highest, f.header.Epoch)
+				highest = max(highest, f.header.Epoch, uint32(f.header.Placed>>32))
 			}
 		}
 	}

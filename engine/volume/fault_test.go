@@ -442,9 +442,9 @@ func TestRefusals(t *testing.T) {
 			return "/mem/cell"
 		}, drive.OtherCluster, "belongs to cell 1, not to cell 0"},
 		{"segment of a newer version", func(t *testing.T, s *store, _ *volume.Options) string {
-			rawHeader(t, s.file.Drive(), s.file.Seg(), func(b []byte) { b[volume.VersionAt] = 2; volume.SealHeader(b) })
+			rawHeader(t, s.file.Drive(), s.file.Seg(), func(b []byte) { b[volume.VersionAt] = 3; volume.SealHeader(b) })
 			return s.file.Drive().Path()
-		}, drive.NewerFormat, "unknown version of segment header: 2"},
+		}, drive.NewerFormat, "unknown version of segment header: 3"},
 		{"segment of another store", func(t *testing.T, s *store, _ *volume.Options) string {
 			rawHeader(t, s.file.Drive(), s.file.Seg(), func(b []byte) { b[volume.ClusterAt] ^= 1; volume.SealHeader(b) })
 			return s.file.Drive().Path()

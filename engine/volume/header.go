@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"penstock/engine/drive"
 	"penstock/erasure"
@@ -46,8 +47,13 @@ const headerLen = drive.BlockLen
 //	| magic | version | class | shard | cell  | k  | m | segment's number | epoch | zero  | volume id | length    | cluster | …
 //	| u32   | u16     | u8    | u8    | u16   | u8 | u8 | u32             | u32   | u32   | u64       | u64       | 16 B    |
 //
-//	  56                            504         512       4096
-//	… | drive ids, n × 16 B | zeros | CRC64NVME | unused |
+//	  56                            496      504         512       4096
+//	… | drive ids, n × 16 B | zeros | placed | CRC64NVME | unused |
+//	|                       |       | u64    |           |        |
+//
+// Placed says when the segment became the shard that it is: 0 with the volume itself, and otherwise, if it took
+// the place of another segment, epoch << 32 | sequence, as volume ids are made. Of two segments that are
+// the same shard of a volume the later one counts, and so do its drive ids. Version 1, which is read as well, has zeros there.
 //
 // The checksum covers bytes 0–503. All of it lies in the first sector, so that a power cut leaves the
 // old header or the new one and never a mixture. The number and the drive ids tell a segment from a
@@ -63,19 +69,21 @@ type header struct {
 	Volume  ID
 	Length  int64
 	Cluster drive.ID
-	Drives  []drive.ID // In shard order.
+	Drives  []drive.ID // In shard order, as the placement left them.
+	Placed  uint64
 }
 
 const (
 	headerMagic   = 0x474d5350 // "PSMG"
-	headerVersion = 1
+	headerVersion = 2          // 1 had no Placed.
 	driveIDsAt    = 56
+	placedAt      = headerSumAt - 8
 	headerSumAt   = drive.SectorLen - 8
 )
 
-// The drive ids of the widest volume fit before the checksum; the index is negative, and this does not
+// The drive ids of the widest volume fit before what follows; the index is negative, and this does not
 // compile, if they do not.
-const _ = uint(headerSumAt - driveIDsAt - 16*MaxShards)
+const _ = uint(placedAt - driveIDsAt - 16*MaxShards)
 
 var (
 	// ErrDamaged is for a header that cannot be trusted.
@@ -105,6 +113,7 @@ func (h *header) AppendTo(dst []byte) []byte {
 	for i, id := range h.Drives {
 		copy(b[driveIDsAt+16*i:], id[:])
 	}
+	le.PutUint64(b[placedAt:], h.Placed)
 	le.PutUint64(b[headerSumAt:], erasure.Checksum(b[:headerSumAt]))
 	return dst
 }
@@ -122,16 +131,17 @@ func parseHeader(b []byte) (header, error) {
 	if le.Uint32(b[0:]) != headerMagic || le.Uint64(b[headerSumAt:]) != erasure.Checksum(b[:headerSumAt]) {
 		return header{}, fmt.Errorf("%w: magic or checksum mismatch", ErrDamaged)
 	}
-	if v := le.Uint16(b[4:]); v != headerVersion {
-		return header{}, fmt.Errorf("%w: %d, this program knows %d", ErrVersion, v, headerVersion)
+	if v := le.Uint16(b[4:]); v < 1 || v > headerVersion {
+		return header{}, fmt.Errorf("%w: %d, this program knows 1 to %d", ErrVersion, v, headerVersion)
 	}
 	h := header{
 		Class: Class(b[6]), Shard: int(b[7]), Cell: le.Uint16(b[8:]), K: int(b[10]), M: int(b[11]), Seg: le.Uint32(b[12:]),
 		Epoch: le.Uint32(b[16:]), Volume: ID(le.Uint64(b[24:])), Length: int64(le.Uint64(b[32:])), Cluster: drive.ID(b[40:56]),
+		Placed: le.Uint64(b[placedAt:]),
 	}
 	n := h.K + h.M
 	if h.Class >= numClasses || h.K < 1 || n > MaxShards || h.Shard >= n || h.Volume == 0 || uint32(h.Volume>>32) != h.Epoch ||
-		h.Length <= headerLen || h.Length%drive.BlockLen != 0 {
+		h.Length <= headerLen || h.Length%drive.BlockLen != 0 || h.Placed != 0 && le.Uint16(b[4:]) == 1 {
 		return header{}, fmt.Errorf("%w: checksum matches, fields contradict each other", ErrDamaged)
 	}
 	h.Drives = make([]drive.ID, n)
@@ -146,15 +156,9 @@ func parseHeader(b []byte) (header, error) {
 	return h, nil
 }
 
-// sameVolume reports whether two headers agree on everything but their places in the volume.
+// sameVolume reports whether two headers agree on everything but their places in the volume, and, if they were placed at different
+// times, on where the others are.
 func (h *header) sameVolume(o *header) bool {
-	if h.Class != o.Class || h.K != o.K || h.M != o.M || h.Volume != o.Volume || h.Length != o.Length {
-		return false
-	}
-	for i := range h.Drives {
-		if h.Drives[i] != o.Drives[i] {
-			return false
-		}
-	}
-	return true
+	return h.Class == o.Class && h.K == o.K && h.M == o.M && h.Volume == o.Volume && h.Length == o.Length &&
+		(h.Placed != o.Placed || slices.Equal(h.Drives, o.Drives))
 }

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"testing"
@@ -12,6 +13,7 @@ import (
 func sampleHeader(n int) header {
 	h := header{
 		Class: Bulk, Shard: n - 1, Cell: 3, K: n - n/3, M: n / 3, Seg: 17, Epoch: 9, Volume: 9<<32 | 5, Length: 1 << 30, Cluster: drive.NewID(),
+		Placed: 10<<32 | 3,
 	}
 	for range n {
 		h.Drives = append(h.Drives, drive.NewID())
@@ -30,6 +32,23 @@ func TestHeaderRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("n=%d: parsed %+v, %v, want %+v", n, got, err, want)
 		}
+	}
+}
+
+// TestHeaderVersion1 reads the header that the first version wrote.
+func TestHeaderVersion1(t *testing.T) {
+	want := sampleHeader(6)
+	want.Placed = 0
+	b := want.AppendTo(nil)
+	binary.LittleEndian.PutUint16(b[4:], 1)
+	sealHeader(b)
+	if got, err := parseHeader(b); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("parsed %+v, %v, want %+v", got, err, want)
+	}
+	b[placedAt] = 1
+	sealHeader(b)
+	if got, err := parseHeader(b); !errors.Is(err, ErrDamaged) {
+		t.Errorf("version 1 with a placement: %+v, %v, want damaged", got, err)
 	}
 }
 

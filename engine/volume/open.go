@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -19,7 +20,7 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{
-		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), failure: make(chan struct{}),
+		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), failure: make(chan struct{}), retired: make(map[*Retired]bool),
 		volumes: make(map[ID]*Volume), codes: make(map[[2]int]*erasure.Code),
 	}
 	drives := slices.SortedFunc(slices.Values(opts.Drives), func(a, b drive.Drive) int { return compareIDs(a.ID(), b.ID()) })
@@ -39,8 +40,9 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 	if err == nil {
 		latest, err = s.checkIdentities(found)
 	}
+	var stale []staleSegment
 	if err == nil {
-		err = s.gather(found)
+		stale, err = s.gather(found)
 	}
 	if err == nil {
 		err = s.begin(found, latest)
@@ -51,6 +53,7 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 		}
 		return nil, err
 	}
+	s.freeStale(stale)
 	space := s.sample()
 	if len(s.healthy()) == 0 {
 		err := s.noDrives()
@@ -212,8 +215,9 @@ func (s *Set) scanDrive(ctx context.Context, m *member, f *scanned, tick *atomic
 	return nil
 }
 
-// gather makes volumes of the segments.
-func (s *Set) gather(found []scanned) error {
+// gather makes volumes of the segments. It returns the segments whose place others have taken.
+func (s *Set) gather(found []scanned) (stale []staleSegment, err error) {
+	claims := make(map[ID][]claim)
 	for i, m := range s.members {
 		if m.failed() {
 			found[i].close()
@@ -223,26 +227,34 @@ func (s *Set) gather(found []scanned) error {
 			f := &found[i].segments[j]
 			m.segments++
 			if f.seg == 1<<32-1 {
-				return fmt.Errorf("volume: no segment number is left on %s", m.drive.Path())
+				return nil, fmt.Errorf("volume: no segment number is left on %s", m.drive.Path())
 			}
 			m.next = max(m.next, f.seg+1)
 			switch {
 			case errors.Is(f.err, errBlank), f.err == nil && f.header.Class == classFree:
 				m.free = append(m.free, freeSegment{f.seg, f.size})
 			case errors.Is(f.err, ErrVersion):
-				return segmentRefused(m, f, drive.NewerFormat, f.err.Error(), "use the version that wrote it or a later one")
+				return nil, segmentRefused(m, f, drive.NewerFormat, f.err.Error(), "use the version that wrote it or a later one")
 			case f.err != nil:
 				m.damaged.Add(1)
 				s.log.Warn("a segment's header cannot be trusted; the segment is left alone",
 					"drive", m.drive.Path(), "segment", f.seg, "error", f.err)
 			default:
-				if err := s.place(m, f); err != nil {
-					return err
+				if err := s.checkPlace(m, f); err != nil {
+					return nil, err
 				}
+				claims[f.header.Volume] = append(claims[f.header.Volume], claim{m, f})
 			}
 		}
 	}
-	return nil
+	for _, id := range slices.Sorted(maps.Keys(claims)) {
+		left, err := s.seat(claims[id])
+		if err != nil {
+			return nil, err
+		}
+		stale = append(stale, left...)
+	}
+	return stale, nil
 }
 
 func segmentRefused(m *member, f *scannedSegment, reason drive.Reason, what, right string) error {
@@ -251,36 +263,21 @@ func segmentRefused(m *member, f *scannedSegment, reason drive.Reason, what, rig
 	}
 }
 
-// place puts a segment in its volume.
-func (s *Set) place(m *member, f *scannedSegment) error {
+// takeAway is what to do about a segment that lies where it does not belong.
+const takeAway = "take the segment's file away"
+
+// checkPlace refuses a segment that is not where it says it is.
+func (s *Set) checkPlace(m *member, f *scannedSegment) error {
 	h := &f.header
-	const away = "take the segment's file away"
 	switch {
 	case h.Cluster != s.opts.Cluster:
-		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cluster %v", h.Cluster), away)
+		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cluster %v", h.Cluster), takeAway)
 	case h.Cell != s.opts.Cell:
-		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cell %d", h.Cell), away)
+		return segmentRefused(m, f, drive.OtherCluster, fmt.Sprintf("a segment of cell %d", h.Cell), takeAway)
 	case h.Drives[h.Shard] != m.drive.ID():
-		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d of drive %v", h.Seg, h.Drives[h.Shard]), away)
+		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d of drive %v", h.Seg, h.Drives[h.Shard]), takeAway)
 	case h.Seg != f.seg:
-		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d", h.Seg), away)
+		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("a copy of segment %d", h.Seg), takeAway)
 	}
-	v := s.volumes[h.Volume]
-	if v == nil {
-		var err error
-		if v, err = newVolume(s, *h); err != nil {
-			return err
-		}
-		s.volumes[h.Volume] = v
-	}
-	if !v.header.sameVolume(h) {
-		return segmentRefused(m, f, drive.Damaged,
-			fmt.Sprintf("shard %d of %v, but other drives describe that volume differently", h.Shard, v),
-			"find out which of the drives are not of this store as it is now")
-	}
-	if v.files[h.Shard] != nil {
-		return segmentRefused(m, f, drive.Duplicate, fmt.Sprintf("shard %d of %v, which segment %d has too", h.Shard, v, v.files[h.Shard].Seg()), away)
-	}
-	v.files[h.Shard] = f.file
 	return nil
 }

@@ -49,6 +49,7 @@ type Set struct {
 	codes    map[[2]int]*erasure.Code
 	sequence uint32 // Of the last id given out in this epoch.
 	prepared [numClasses]preparedVolume
+	retired  map[*Retired]bool // Segments whose place others have taken, and that are not freed yet.
 	closed   bool
 	failure  chan struct{} // Closed, and replaced, when a drive fails.
 }
@@ -70,6 +71,7 @@ type member struct {
 
 	// Guarded by Set.mu.
 	segments int
+	stale    int    // Segments whose place others have taken that are not here.
 	next     uint32 // Number for the next new segment.
 	free     []freeSegment
 }
@@ -198,6 +200,7 @@ type DriveStatus struct {
 	Segments int   // All of them; the fields below are parts of this.
 	Unused   int   // Free, to be used again.
 	Damaged  int   // Left alone because their headers cannot be trusted.
+	Stale    int   // Left alone because their place was given to segments that are not here now.
 }
 
 // Drives returns the state of every drive of the cell, present or not. What it says of space may be
@@ -211,6 +214,7 @@ func (s *Set) Drives() []DriveStatus {
 		d := DriveStatus{
 			ID: m.drive.ID(), Path: m.drive.Path(), Total: space.total[i], Free: space.raw[i] + m.freeLen(),
 			Segments: m.segments, Unused: len(m.free), Damaged: int(m.damaged.Load()),
+			Stale: m.stale,
 		}
 		if err := m.err.Load(); err != nil {
 			d.State, d.Err = DriveFailed, *err
@@ -237,6 +241,8 @@ func (s *Set) Close() error {
 	spare := s.prepared
 	s.prepared = [numClasses]preparedVolume{}
 	volumes := slices.Collect(maps.Values(s.volumes))
+	retired := slices.Collect(maps.Keys(s.retired))
+	s.retired = nil
 	s.mu.Unlock()
 	for _, p := range spare {
 		if p.volume != nil {
@@ -245,13 +251,19 @@ func (s *Set) Close() error {
 	}
 	var errs []error
 	for _, v := range volumes {
-		for i, f := range v.files {
+		p := v.seats.Load()
+		for i, f := range p.files {
 			if f == nil {
 				continue
 			}
-			if err := f.Close(); err != nil && !v.members[i].failed() {
+			if err := f.Close(); err != nil && !p.members[i].failed() {
 				errs = append(errs, err)
 			}
+		}
+	}
+	for _, r := range retired {
+		if err := r.file.Close(); err != nil && !r.member.failed() {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

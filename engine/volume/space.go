@@ -89,7 +89,12 @@ func (s *Set) length(c Class) int64 {
 // hasRoom reports whether member i can take another segment of the class. Bulk leaves room for the
 // journal, and both for the index. The caller holds s.mu.
 func (s *Set) hasRoom(space *spaceSample, i int, c Class) bool {
-	spare := space.raw[i] + s.members[i].freeLen() - s.length(c) - indexRoom(space.total[i])
+	return s.hasRoomFor(space, i, c, s.length(c))
+}
+
+// hasRoomFor is hasRoom for a segment of the given length.
+func (s *Set) hasRoomFor(space *spaceSample, i int, c Class, length int64) bool {
+	spare := space.raw[i] + s.members[i].freeLen() - length - indexRoom(space.total[i])
 	if c == Bulk {
 		spare -= int64(s.opts.Reserve) * s.journalLen
 	}

@@ -11,12 +11,14 @@ import (
 
 // Volume is n segments on n drives. Its methods are safe for concurrent use.
 type Volume struct {
-	set     *Set
-	header  header // Of shard 0; the same for all but shard and segment number.
-	code    *erasure.Code
-	members []*member    // In shard order; nil where the drive is missing.
-	files   []drive.File // In shard order; nil where there is no segment. Closed when the volume is freed.
-	pins    atomic.Int64 // freed once the volume is.
+	set    *Set
+	header header // Of the first segment found. What no segment has of its own is the same for all.
+	code   *erasure.Code
+	seats  atomic.Pointer[placement]
+	pins   atomic.Int64 // freed once the volume is.
+
+	placing chan struct{}  // Holds the token of whoever changes the placement.
+	moving  []*Replacement // Under way, at most one for a shard. Guarded by Set.mu.
 }
 
 // freed is far below any number of pins.
@@ -27,11 +29,8 @@ func newVolume(s *Set, h header) (*Volume, error) {
 	if err != nil {
 		return nil, fmt.Errorf("volume %v: %w", Name(h.Volume), err)
 	}
-	n := h.K + h.M
-	v := &Volume{set: s, header: h, code: code, members: make([]*member, n), files: make([]drive.File, n)}
-	for i, id := range h.Drives {
-		v.members[i] = s.member(id)
-	}
+	v := &Volume{set: s, header: h, code: code, placing: make(chan struct{}, 1)}
+	v.seats.Store(s.newPlacement(&h))
 	return v, nil
 }
 
@@ -54,34 +53,30 @@ func (v *Volume) Start() int64 { return headerLen }
 // Capacity returns the length of each segment, header included, as it was before any Trim.
 func (v *Volume) Capacity() int64 { return v.header.Length }
 
-// Drives returns the ids of the drives, in shard order. The caller must not change it.
-func (v *Volume) Drives() []drive.ID { return v.header.Drives }
+// Drives returns the ids of the drives, in shard order, as they are now. The caller must not change it.
+func (v *Volume) Drives() []drive.ID { return v.seats.Load().drives }
 
 // Shard returns the segment of shard i, or nil when its drive is missing or failed, or has no sound
-// segment of this volume.
-func (v *Volume) Shard(i int) drive.File {
-	if v.files[i] == nil || v.members[i].failed() {
-		return nil
-	}
-	return v.files[i]
-}
+// segment of this volume. Once the shard has moved, [Retired] says how long the file stays open.
+func (v *Volume) Shard(i int) drive.File { return v.seats.Load().file(i) }
 
 // LastResort is Shard, but for drives that have failed: they may still read. What they return is to be
 // trusted no more and no less than what any drive returns.
-func (v *Volume) LastResort(i int) drive.File { return v.files[i] }
+func (v *Volume) LastResort(i int) drive.File { return v.seats.Load().files[i] }
 
 // Absent reports that the drive of shard i is there and works, but certainly holds no segment of this
 // volume: power failed before it was made, or somebody removed it. As long as any segment of
 // the drive has a damaged header, that segment may be the one, and nothing is certain.
 func (v *Volume) Absent(i int) bool {
-	m := v.members[i]
-	return v.files[i] == nil && m != nil && !m.failed() && m.damaged.Load() == 0
+	p := v.seats.Load()
+	m := p.members[i]
+	return p.files[i] == nil && m != nil && !m.failed() && m.damaged.Load() == 0
 }
 
 // Fail gives up the drive of shard i for good: no new volume uses it, and Shard answers nil for it in
 // all volumes. The first failure of a drive is logged.
 func (v *Volume) Fail(i int, err error) {
-	if m := v.members[i]; m != nil {
+	if m := v.seats.Load().members[i]; m != nil {
 		v.set.fail(m, fmt.Errorf("shard %d of %v: %w", i, v, err))
 	}
 }
@@ -116,15 +111,16 @@ func (v *Volume) Trim(end int64) error {
 	if end < headerLen || end > v.header.Length {
 		return fmt.Errorf("trim %v to %d: not in %d to %d", v, end, headerLen, v.header.Length)
 	}
-	_, errs := parallel(v.set, v.members, func(i int) (struct{}, error) {
-		f := v.Shard(i)
+	p := v.seats.Load()
+	_, errs := parallel(v.set, p.members, func(i int) (struct{}, error) {
+		f := p.file(i)
 		if f == nil || f.Size() <= end {
 			return struct{}{}, nil
 		}
 		return struct{}{}, f.Resize(end)
 	}, nil)
 	for i, err := range errs {
-		switch m := v.members[i]; {
+		switch m := p.members[i]; {
 		case err == nil:
 		case m == nil || m.failed():
 			errs[i] = nil // There is no space of its to give back.
