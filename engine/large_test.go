@@ -187,7 +187,7 @@ func TestManyParts(t *testing.T) {
 			t.Fatalf("%d bytes, %d parts, %v", info.Size, len(info.Parts), err)
 		}
 	})
-	if n := s.Stats().JournalRecords - before.JournalRecords; reads != 0 || writes != 3 || n != 1 || writeLen > 3<<21 {
+	if n := s.Stats().JournalRecords - before.JournalRecords; reads != 0 || writes != 3 && writes != 3+6 || n != 1 || writeLen > 3<<21 {
 		t.Errorf("completion: %d records, %d reads, %d writes of %d bytes", n, reads, writes, writeLen)
 	}
 	before = s.Stats()
@@ -196,7 +196,8 @@ func TestManyParts(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if n := s.Stats().JournalRecords - before.JournalRecords; reads != 0 || writes != 3 || n != 1 {
+	// When so many parts have half filled a journal volume depends on how they came to share batches. Then the headers of the next are written.
+	if n := s.Stats().JournalRecords - before.JournalRecords; reads != 0 || writes != 3 && writes != 3+6 || n != 1 {
 		t.Errorf("copy: %d records, %d reads, %d writes", n, reads, writes)
 	}
 	if err := s.Delete(t.Context(), testBucket, "k", nil); err != nil {
