@@ -62,8 +62,9 @@ fuzz: ## Every fuzz target for FUZZTIME (20s)
 bench: ## All benchmarks; with BASE=<ref> both sides ten times, compared
 	@tools/bench.sh '$(BASE)'
 
-torture: ## Thousands of kill -9 of the real binary (KILLS=3000), then every fuzz target for a minute
+torture: ## Thousands of kill -9 of the real binary (KILLS=3000), faults of every kind, then every fuzz target for a minute
 	$(GO) test -tags invariants -timeout 0 -count 1 -v -run TestKill ./tools/killtest -kills $(KILLS)
+	$(GO) test -tags invariants -timeout 0 -count 1 -run TestEveryFault ./engine -faults 50
 	$(MAKE) fuzz FUZZTIME=1m
 
 deb: build ## Debian package of this machine's architecture, in dist/
