@@ -199,6 +199,15 @@ type Handle interface {
 // Body is a run of verified bytes. Every byte it hands out has matched its checksum. Use Read or WriteTo, not both.
 type Body interface {
 	io.Reader
-	io.WriterTo // Writes large pieces straight from the buffers that the drives filled.
+	io.WriterTo // Writes large pieces straight from the buffers that the drives filled. Better: to a PatientWriter.
 	io.Closer   // Ends it early, too; buffers go back once the drives are done with them.
+}
+
+// PatientWriter is a writer whose reader may be slow. A body that is written to one does not hold memory that others want
+// while it waits.
+type PatientWriter interface {
+	io.Writer
+	// TryWrite writes like Write. But when the reader has taken nothing for a while it asks wanted, and stops where it is, without
+	// an error, if the memory of p is.
+	TryWrite(p []byte, wanted func() bool) (int, error)
 }

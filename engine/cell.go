@@ -61,6 +61,7 @@ type cell struct {
 // cellStats count since start.
 type cellStats struct {
 	degradedReads atomic.Int64 // Reads that had to reconstruct.
+	parkedReads   atomic.Int64 // Times that a slow reader's memory was given to others.
 	corruptUnits  atomic.Int64 // Units a drive returned that did not match their checksum.
 	stripeRetries atomic.Int64 // Stripes written again because a drive failed under them.
 	volumesFreed  atomic.Int64

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func (h *handle) Body(ctx context.Context, off, n int64) (Body, error) {
 	if off < 0 || n < 0 || off > h.info.Size-n {
 		return nil, &Error{Op: "Body", Key: h.info.Key, Kind: KindInvalidRange, Err: errRange}
 	}
-	b := &body{h: h, ctx: ctx, left: n}
+	b := &body{h: h, ctx: ctx, left: n, end: off + n, pos: off}
 	b.seek(off)
 	if n == 0 {
 		return b, nil
@@ -172,6 +173,8 @@ func (h *handle) Body(ctx context.Context, off, n int64) (Body, error) {
 type body struct {
 	h    *handle
 	ctx  context.Context
+	pos  int64 // Of the next byte to hand out, in the object.
+	end  int64 // Behind the last.
 	left int64 // Bytes of windows not yet begun.
 	err  error
 
@@ -220,6 +223,7 @@ func (p *pendingRead) close() {
 
 // seek finds the reference that holds the object byte at off.
 func (b *body) seek(off int64) {
+	b.ref, b.have = 0, false
 	for b.ref < len(b.h.refs) && off >= b.h.refs[b.ref].Len {
 		off -= b.h.refs[b.ref].Len
 		b.ref++
@@ -333,6 +337,7 @@ func (b *body) readAhead() {
 }
 
 func (b *body) WriteTo(w io.Writer) (written int64, err error) {
+	patient, _ := w.(PatientWriter)
 	for {
 		if len(b.rest) == 0 {
 			if err := b.step(); err == io.EOF {
@@ -342,12 +347,57 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 			}
 		}
 		b.readAhead()
-		n, err := w.Write(b.rest)
+		var n int
+		if patient != nil {
+			n, err = patient.TryWrite(b.rest, b.h.c.readMemory.wanted)
+		} else {
+			n, err = w.Write(b.rest)
+		}
 		written += int64(n)
-		b.rest = b.rest[n:]
+		b.took(n)
+		if err == nil && len(b.rest) > 0 {
+			little := b.park()
+			n, err = w.Write(little)
+			written += int64(n)
+			if err == nil && n < len(little) {
+				err = io.ErrShortWrite
+			}
+		}
 		if err != nil {
 			return written, err
 		}
+	}
+}
+
+// took moves on by n bytes that were handed out.
+func (b *body) took(n int) {
+	b.rest = b.rest[n:]
+	b.pos += int64(n)
+}
+
+// parkLen is what a reader that is waited for is left with. Once it has taken that it has room for much more: a socket that
+// was full tells of room when a third of it is free.
+const parkLen = 4 << 10
+
+// park gives all memory back and returns a copy of the next few bytes, to be written while there is none. What was read
+// ahead is read again.
+func (b *body) park() []byte {
+	little := bytes.Clone(b.rest[:min(len(b.rest), parkLen)])
+	b.h.c.stats.parkedReads.Add(1)
+	b.drop()
+	b.pos += int64(len(little))
+	b.left = b.end - b.pos
+	b.seek(b.pos)
+	return little
+}
+
+// drop gives back the windows.
+func (b *body) drop() {
+	b.now.release()
+	b.now, b.rest = window{}, nil
+	if b.next != nil {
+		b.next.close()
+		b.next = nil
 	}
 }
 
@@ -361,17 +411,12 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 	}
 	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
+	b.took(n)
 	return n, nil
 }
 
 func (b *body) Close() error {
-	b.now.release()
-	b.now, b.rest = window{}, nil
-	if b.next != nil {
-		b.next.close()
-		b.next = nil
-	}
+	b.drop()
 	b.left = 0
 	if b.err == nil {
 		b.err = io.EOF

@@ -17,6 +17,7 @@ import (
 type quota struct {
 	arena   *ioring.Arena
 	bytes   *semaphore.Weighted       // Served in order of arrival.
+	waiting atomic.Int32              // Who waits now.
 	refused atomic.Pointer[time.Time] // When somebody last waited in vain; nil for never.
 }
 
@@ -28,6 +29,9 @@ func (q *quota) crowded() bool {
 	t := q.refused.Load()
 	return t != nil && time.Since(*t) < crowdedFor
 }
+
+// wanted reports whether somebody waits for what others hold, or was refused lately.
+func (q *quota) wanted() bool { return q.waiting.Load() > 0 || q.crowded() }
 
 // refuse takes note that somebody waited in vain.
 func (q *quota) refuse() {
@@ -48,6 +52,11 @@ func newQuota(arena *ioring.Arena, share int64) *quota {
 
 // get takes arena memory within the quota, waiting until ctx ends.
 func (q *quota) get(ctx context.Context, n int) (*ioring.Buf, error) {
+	if buf := q.tryGet(n); buf != nil {
+		return buf, nil
+	}
+	q.waiting.Add(1)
+	defer q.waiting.Add(-1)
 	if err := q.bytes.Acquire(ctx, int64(n)); err != nil {
 		q.refuse()
 		return nil, fmt.Errorf("%d bytes: %w: %w", n, ioring.ErrArenaFull, err)

@@ -24,19 +24,28 @@ func TestCrowded(t *testing.T) {
 		if q.tryGet(4096) != nil {
 			t.Fatal("more than the quota was given")
 		}
-		if q.crowded() {
-			t.Error("crowded, though nobody was refused who waited")
+		if q.crowded() || q.wanted() {
+			t.Error("crowded or wanted, though nobody was refused who waited")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := q.get(ctx, 4096); err == nil {
-			t.Fatal("more than the quota was given")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if _, err := q.get(ctx, 4096); err == nil {
+				t.Error("more than the quota was given")
+			}
+		}()
+		synctest.Wait()
+		if q.crowded() || !q.wanted() {
+			t.Error("crowded, or not wanted, while somebody waits")
 		}
-		if !q.crowded() {
+		<-ended
+		if !q.crowded() || !q.wanted() {
 			t.Error("not crowded after a refusal")
 		}
 		time.Sleep(crowdedFor)
-		if q.crowded() {
+		if q.crowded() || q.wanted() {
 			t.Error("crowded for ever")
 		}
 		held.Release()

@@ -20,9 +20,6 @@ type download struct {
 	stall  time.Duration // How long the client may read nothing.
 	log    *slog.Logger
 	id     requestID
-
-	w        io.Writer
-	deadline time.Time
 }
 
 // SupportsBodyWriteTo tells fasthttp to use WriteTo: it halves the CPU time of a large answer.
@@ -38,8 +35,11 @@ func (d *download) WriteTo(w io.Writer) (n int64, err error) {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	d.w = w
-	n, err = d.body.WriteTo(stallWriter{d})
+	client := newClientWriter(d.conn, w, d.stall)
+	n, err = d.body.WriteTo(client)
+	if err == nil {
+		err = client.end()
+	}
 	if err != nil {
 		if engine.KindOf(err) != engine.KindInternal { // Otherwise it is the socket's.
 			d.log.Error("object ended early", "request", string(d.id[:]), "err", err)
@@ -52,18 +52,4 @@ func (d *download) Close() error {
 	d.body.Close()
 	d.handle.Close()
 	return nil
-}
-
-// stallWriter moves the write deadline along as long as the client reads.
-type stallWriter struct{ d *download }
-
-func (s stallWriter) Write(p []byte) (int, error) {
-	now := time.Now()
-	if s.d.deadline.Sub(now) < s.d.stall/2 {
-		s.d.deadline = now.Add(s.d.stall)
-		if err := s.d.conn.SetWriteDeadline(s.d.deadline); err != nil {
-			return 0, err
-		}
-	}
-	return s.d.w.Write(p)
 }

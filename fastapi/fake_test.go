@@ -25,7 +25,8 @@ type fakeStore struct {
 	before   func(op string)            // Runs before the operation, without the lock.
 	notReady error
 	crowded  atomic.Bool
-	open     int // Handles and bodies not closed.
+	parked   atomic.Int64 // Times that a slow reader was left waiting without memory.
+	open     int          // Handles and bodies not closed.
 }
 
 type fakeBucket struct {

@@ -1,6 +1,7 @@
 package fastapi
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -136,13 +137,27 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes pieces of 256 KiB, and asks before each whether to fail.
+// WriteTo writes pieces of 256 KiB, and asks before each whether to fail. A client that is slow is left with a few bytes, as
+// by the engine.
 func (b *fakeBody) WriteTo(w io.Writer) (total int64, err error) {
 	for len(b.rest) > 0 {
 		if err := b.store.first("WriteTo", b.key, func() error { return nil }); err != nil {
 			return total, err
 		}
-		n, err := w.Write(b.rest[:min(len(b.rest), 256<<10)])
+		piece := b.rest[:min(len(b.rest), 256<<10)]
+		var n int
+		var err error
+		if patient, ok := w.(engine.PatientWriter); ok {
+			n, err = patient.TryWrite(piece, b.store.crowded.Load)
+			if err == nil && n < len(piece) {
+				b.store.parked.Add(1)
+				var more int
+				more, err = w.Write(bytes.Clone(piece[n:min(n+4096, len(piece))]))
+				n += more
+			}
+		} else {
+			n, err = w.Write(piece)
+		}
 		total += int64(n)
 		b.rest = b.rest[n:]
 		if err != nil {

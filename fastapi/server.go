@@ -65,6 +65,9 @@ const (
 // readBufferLen holds a request's headers: Amazon takes 8 KiB of them, and a presigned target comes on top.
 const readBufferLen = 16 << 10
 
+// writeBufferLen holds an answer's headers, to leave with the first bytes of its body.
+const writeBufferLen = 4 << 10
+
 // Server serves S3 over HTTP.
 type Server struct {
 	opts     Options
@@ -163,10 +166,11 @@ func (s *Server) newHTTP() *fasthttp.Server {
 		ExpectHandler:  s.expect,
 		HeaderReceived: s.headerReceived,
 
-		ReadTimeout:    s.opts.HeaderTimeout,
-		IdleTimeout:    s.opts.IdleTimeout,
-		WriteTimeout:   s.opts.WriteStall,
-		ReadBufferSize: readBufferLen,
+		ReadTimeout:     s.opts.HeaderTimeout,
+		IdleTimeout:     s.opts.IdleTimeout,
+		WriteTimeout:    s.opts.WriteStall,
+		ReadBufferSize:  readBufferLen,
+		WriteBufferSize: writeBufferLen,
 		// Its own limit answers in plain text; the listener's, which answers in XML, is reached first.
 		Concurrency: 2*s.opts.MaxConns + 16,
 		// Writers and body buffers go back to their pools between requests: there are many more connections than requests.

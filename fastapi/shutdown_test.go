@@ -203,29 +203,7 @@ func TestHealth(t *testing.T) {
 
 // TestTLS also shows that a connection that is refused early is closed with care below TLS.
 func TestTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "penstock"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newHarness(t, func(o *Options) {
-		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	})
-	pool := x509.NewCertPool()
-	cert, _ := x509.ParseCertificate(der)
-	pool.AddCert(cert)
-	dial := func() *tls.Conn {
-		c, err := tls.Dial("tcp", h.addr, &tls.Config{RootCAs: pool})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.SetDeadline(time.Now().Add(20 * time.Second))
-		return c
-	}
+	h, dial := newTLSHarness(t)
 	s := &session{h: h, conn: dial()}
 	s.br = bufio.NewReader(s.conn)
 	if r := s.send(h.build("PUT", "/bucket", nil)); r.status != 200 {
@@ -252,5 +230,33 @@ func TestTLS(t *testing.T) {
 	// Plain HTTP at a TLS port is no request.
 	if replies := exchange(t, h.addr, []byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")); len(replies) != 0 {
 		t.Errorf("plain HTTP got %v", replies)
+	}
+}
+
+// newTLSHarness returns a harness that speaks TLS alone, and how to reach it.
+func newTLSHarness(t *testing.T) (*harness, func() net.Conn) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "penstock"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHarness(t, func(o *Options) {
+		o.TLSConfig = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	})
+	pool := x509.NewCertPool()
+	cert, _ := x509.ParseCertificate(der)
+	pool.AddCert(cert)
+	return h, func() net.Conn {
+		c, err := tls.Dial("tcp", h.addr, &tls.Config{RootCAs: pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(60 * time.Second))
+		return c
 	}
 }

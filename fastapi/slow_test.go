@@ -2,6 +2,7 @@ package fastapi
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
@@ -136,6 +137,88 @@ func TestCrowdRate(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestSlowReaderGivesMemoryBack: a client that reads nothing for a while holds no memory that others want, and gets every byte when it
+// reads on, and of the next request behind it; however long the headers are that leave before it, with TLS and without.
+func TestSlowReaderGivesMemoryBack(t *testing.T) {
+	body := make([]byte, 24<<20)
+	for i := range body {
+		body[i] = byte(i * i >> 7)
+	}
+	run := func(t *testing.T, h *harness, dial func() net.Conn, padding int, ranges string, want []byte) {
+		put := &session{h: h, conn: dial()}
+		put.br = bufio.NewReader(put.conn)
+		put.send(h.build("PUT", "/bucket", nil))
+		if r := put.send(h.build("PUT", "/bucket/k", body, "x-amz-meta-padding", strings.Repeat("p", padding))); r.status != 200 {
+			t.Fatal(r)
+		}
+		before := h.store.parked.Load()
+		h.store.crowded.Store(true)
+		c := dial()
+		// Requests that come in one go are answered in one go, as far as fasthttp's buffer reaches.
+		c.Write(append(h.build("GET", "/bucket/k", nil, "Range", ranges).head(), h.build("HEAD", "/bucket/k", nil).head()...))
+		for end := time.Now().Add(60 * time.Second); h.store.parked.Load() == before; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatal("a client that reads nothing is never left waiting")
+			}
+		}
+		h.store.crowded.Store(false) // Now it reads, and nobody else is in need.
+		br := bufio.NewReader(c)
+		if r := h.read(br, "GET"); r.status != 206 || r.body != string(want) {
+			t.Errorf("%d bytes that are not the object's", len(r.body))
+		}
+		if r := h.read(br, "HEAD"); r.status != 200 {
+			t.Errorf("behind it: %v", r)
+		}
+		// However long ago that was.
+		c.Write(h.build("GET", "/bucket/k", nil, "Range", "bytes=1-1").head())
+		if r := h.read(br, "GET"); r.body != string(body[1:2]) {
+			t.Errorf("after it: %v", r)
+		}
+	}
+	for _, padding := range []int{0, 1, 1000, 1900} {
+		t.Run(fmt.Sprintf("padding=%d", padding), func(t *testing.T) {
+			h := newHarness(t)
+			run(t, h, h.dial, padding, "bytes=0-", body)
+		})
+	}
+	t.Run("range", func(t *testing.T) {
+		h := newHarness(t)
+		run(t, h, h.dial, 0, "bytes=77777-", body[77777:])
+	})
+	t.Run("tls", func(t *testing.T) {
+		h, dial := newTLSHarness(t)
+		run(t, h, dial, 0, "bytes=0-", body)
+	})
+}
+
+// sinkConn is a connection that takes everything and remembers its write deadline.
+type sinkConn struct {
+	net.Conn
+	deadline time.Time
+}
+
+func (c *sinkConn) Write(p []byte) (int, error)        { return len(p), nil }
+func (c *sinkConn) SetWriteDeadline(t time.Time) error { c.deadline = t; return nil }
+
+// TestDeadlineAfterDownload: what is written next has as long as everything. fasthttp sets no deadline for "100 Continue".
+func TestDeadlineAfterDownload(t *testing.T) {
+	const stall = time.Hour
+	for _, n := range []int{1, 8192, 8193, 1 << 20} {
+		sink := &sinkConn{}
+		c := &conn{Conn: sink}
+		w := newClientWriter(c, sink, stall)
+		if m, err := w.TryWrite(make([]byte, n), func() bool { return true }); m != n || err != nil {
+			t.Fatal(m, err)
+		}
+		if err := w.end(); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(sink.deadline); left < stall/2 {
+			t.Errorf("%v are left after %d bytes", left, n)
+		}
 	}
 }
 
