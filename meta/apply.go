@@ -160,6 +160,8 @@ func (t *tx) apply(a *Applied) error {
 		return t.dropBlobs(rec.IDs)
 	case *Config:
 		return t.config(a, rec)
+	case *Missing:
+		return t.missing(a, rec)
 	case *JournalStart:
 		return t.journalStart(a)
 	case *JournalFreed:

@@ -13,7 +13,7 @@ import (
 // alike. The position and the format entry are left out, as they say how far an index is and not what is in it.
 func (x *Index) Dump(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	for _, prefix := range []string{keyJournal, "b", "c", "g", "i", "n", "o", "p", "r", "s", "u", "w", "x", "z"} {
+	for _, prefix := range []string{keyJournal, "b", "c", "g", "i", "m", "n", "o", "p", "r", "s", "u", "w", "x", "z"} {
 		err := x.scan([]byte(prefix), func(key, value []byte) (bool, error) {
 			line, err := dumpEntry(key, value)
 			if err != nil {
@@ -42,7 +42,7 @@ func dumpEntry(key, value []byte) (string, error) {
 	r := view(value)
 	var line string
 	switch key[0] {
-	case spaceBlob, spaceConfig, spaceBucketName, spaceObject, spacePart, spaceUpload, keyJournal[0]:
+	case spaceBlob, spaceConfig, spaceMissing, spaceBucketName, spaceObject, spacePart, spaceUpload, keyJournal[0]:
 		line = dumpEntity(key, &r)
 	case spaceUsage:
 		line = fmt.Sprintf("bucket %#x: %d objects, %d bytes", be64(key[1:]), r.size(), r.size())
@@ -82,6 +82,8 @@ func dumpEntity(key []byte, r *reader) string {
 		what = b
 	case spaceConfig:
 		what = Config{Name: string(key[1:]), Value: r.str()}
+	case spaceMissing:
+		what = r.missingEntry(key)
 	case spaceBucketName:
 		what = r.bucket()
 	case spaceObject:

@@ -179,6 +179,21 @@ func (h *history) setConfig() {
 	h.configLSN[c.Name] = h.add(c).LSN
 }
 
+// setMissing enters a shard in the heal ledger, changes its entry or removes it.
+func (h *history) setMissing() {
+	m := &meta.Missing{Volume: h.bulk, Shard: h.rng.IntN(3)}
+	key := [2]uint64{uint64(m.Volume), uint64(m.Shard)}
+	delete(h.missing, key)
+	if h.rng.IntN(3) > 0 {
+		m.Causes, m.Since = meta.Causes(1+h.rng.IntN(15)), h.time()
+		for end := int64(0); h.rng.IntN(2) > 0; end = m.Ranges[len(m.Ranges)-1].End() {
+			m.Ranges = append(m.Ranges, meta.Range{Off: end + 1 + h.rng.Int64N(1<<20), Len: 1 + h.rng.Int64N(1<<20)})
+		}
+		h.missing[key] = m
+	}
+	h.missingLSN[key] = h.add(m).LSN
+}
+
 // roll opens another journal volume. It must begin a batch.
 func (h *history) roll() {
 	h.ended = append(h.ended, meta.JournalVolume{ID: h.volume, LastBatch: h.batchNo, End: int64(h.batchNo+1) * 4096, EndLSN: h.lsn})
@@ -221,6 +236,8 @@ func (h *history) relocate() {
 		lives = h.uploads[rec.Upload.ID] != nil
 	case *meta.Config:
 		lives = rec.Value != "" && h.configLSN[rec.Name] == origin
+	case *meta.Missing:
+		lives = rec.Causes != 0 && h.missingLSN[[2]uint64{uint64(rec.Volume), uint64(rec.Shard)}] == origin
 	}
 	payload := a.Payload
 	if !lives {
@@ -340,7 +357,11 @@ func (h *history) step() {
 	case n < 87:
 		h.abortUpload()
 	case n < 88:
-		h.setConfig()
+		if h.rng.IntN(2) == 0 {
+			h.setConfig()
+		} else {
+			h.setMissing()
+		}
 	case n < 89:
 		b := h.newBulk()
 		h.bringBlob(h.add(&meta.PutBlobs{Blobs: []meta.Blob{b}}).LSN, b)

@@ -76,10 +76,12 @@ type history struct {
 	blobs   map[meta.BlobID]*meta.Blob
 	refs    map[meta.BlobID]int
 	config  map[string]string
+	missing map[[2]uint64]*meta.Missing // By volume and shard.
 	// Which records hold them.
-	partLSN   map[meta.UploadID]map[int]meta.LSN
-	bucketLSN map[meta.BucketID]meta.LSN
-	configLSN map[string]meta.LSN
+	partLSN    map[meta.UploadID]map[int]meta.LSN
+	bucketLSN  map[meta.BucketID]meta.LSN
+	configLSN  map[string]meta.LSN
+	missingLSN map[[2]uint64]meta.LSN
 
 	start   meta.JournalStart
 	ended   []meta.JournalVolume
@@ -96,6 +98,7 @@ func newHistory(rng *rand.Rand) *history {
 		uploads: map[meta.UploadID]*meta.Upload{}, parts: map[meta.UploadID]map[int]*meta.UploadPart{},
 		blobs: map[meta.BlobID]*meta.Blob{}, refs: map[meta.BlobID]int{}, config: map[string]string{},
 		partLSN: map[meta.UploadID]map[int]meta.LSN{}, bucketLSN: map[meta.BucketID]meta.LSN{}, configLSN: map[string]meta.LSN{},
+		missing: map[[2]uint64]*meta.Missing{}, missingLSN: map[[2]uint64]meta.LSN{},
 		compacted: map[meta.VolumeID]bool{},
 	}
 	h.add(&meta.JournalStart{})

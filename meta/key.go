@@ -13,6 +13,7 @@ import (
 //	c bucket                           uvarint objects | uvarint bytes; absent when both are 0
 //	g name                             held | str value of a config entry
 //	i bucket                           name of the bucket
+//	m volume shard                     held | u8 causes | missing body (shard: 1 byte), see missing.go
 //	n name                             held | bucket body
 //	o bucket key                       held | object body of the current version; v is kept free for the others:
 //	                                   v bucket escaped-key version
@@ -34,6 +35,7 @@ const (
 	spaceUsage       = 'c'
 	spaceConfig      = 'g'
 	spaceBucketID    = 'i'
+	spaceMissing     = 'm'
 	spaceBucketName  = 'n'
 	spaceObject      = 'o'
 	spacePart        = 'p'

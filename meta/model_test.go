@@ -103,6 +103,18 @@ func (h *history) check(t testing.TB, x *meta.Index) {
 		}
 	}
 	equal(t, "config names", names, slices.Sorted(maps.Keys(h.config)))
+	entries := 0
+	mustNot(t, x.Missing(func(m meta.Missing) bool {
+		entries++
+		want := h.missing[[2]uint64{uint64(m.Volume), uint64(m.Shard)}]
+		if want == nil {
+			t.Errorf("ledger entry %+v of a shard that is whole", m)
+		} else {
+			equal(t, "ledger entry", m, *want)
+		}
+		return true
+	}))
+	equal(t, "ledger entries", entries, len(h.missing))
 	start, lsn, err := x.NewestJournalStart()
 	mustNot(t, err)
 	equal(t, "journal start", start, h.start)

@@ -47,6 +47,8 @@ func Parse(src []byte) (Record, error) {
 		rec = &DropBlobs{readIDs[BlobID](&r)}
 	case KindConfig:
 		rec = &Config{Name: r.strMax(MaxNameLen), Value: r.str()}
+	case KindMissing:
+		rec = r.missing()
 	case KindJournalStart:
 		rec = &JournalStart{r.journalVolumes()}
 	case KindJournalFreed:

@@ -129,6 +129,12 @@ func (rb *Rebuild) load(a *Applied) error {
 			return rb.remove(a, appendConfigKey(nil, rec.Name))
 		}
 		return rb.offer(a, appendConfigKey(nil, rec.Name), a.wholly(), appendStr(nil, rec.Value))
+	case *Missing:
+		key := appendMissingKey(nil, rec.Volume, rec.Shard)
+		if rec.Causes == 0 {
+			return rb.remove(a, key)
+		}
+		return rb.offer(a, key, a.wholly(), rec.appendValue(nil))
 	case *JournalStart:
 		return rb.offer(a, []byte(keyJournal), a.wholly(), a.Payload[2:])
 	case *JournalFreed:

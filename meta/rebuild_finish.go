@@ -158,7 +158,7 @@ func (f *finish) bucketsAndConfig(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, space := range []string{string(spaceConfig), keyJournal} {
+	for _, space := range []string{string(spaceConfig), string(spaceMissing), keyJournal} {
 		err := f.staged(ctx, space, func(key []byte, h held, _ reader, value []byte) error {
 			f.live(h.volume, h.share)
 			return f.set(key, value)

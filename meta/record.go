@@ -24,12 +24,13 @@ const (
 	KindJournalStart
 	KindJournalFreed
 	KindRelocate
+	KindMissing
 	endKinds
 )
 
 var kindNames = [endKinds]string{
 	"unknown", "put bucket", "delete bucket", "put blobs", "put object", "delete object", "create upload", "put part",
-	"abort upload", "complete upload", "drop blobs", "config", "journal start", "journal freed", "relocate",
+	"abort upload", "complete upload", "drop blobs", "config", "journal start", "journal freed", "relocate", "missing",
 }
 
 func (k Kind) String() string {

@@ -42,6 +42,9 @@ func everyRecord() []meta.Record {
 		&meta.JournalStart{Volumes: []meta.JournalVolume{{ID: 1, LastBatch: 2, End: 1 << 33, EndLSN: 4}}},
 		&meta.JournalFreed{Volumes: []meta.VolumeID{1, 2 << 32}},
 		&meta.Relocate{Blobs: blobs},
+		&meta.Missing{Volume: 3<<32 | 1, Shard: 15, Causes: meta.CauseLost | meta.CauseRot, Since: when, Ranges: []meta.Range{{0, 1}, {4096, 1 << 40}}},
+		&meta.Missing{Volume: 1, Causes: meta.CauseLost, Since: when},
+		&meta.Missing{Volume: 3<<32 | 1, Shard: 15},
 	}
 }
 
@@ -68,12 +71,12 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Errorf("%v of another version: %v", rec.Kind(), err)
 		}
 	}
-	for k := meta.KindPutBucket; k <= meta.KindRelocate; k++ {
+	for k := meta.KindPutBucket; k <= meta.KindMissing; k++ {
 		if !seen[k] {
 			t.Errorf("%v is not tested", k)
 		}
 	}
-	for _, k := range []byte{0, byte(meta.KindRelocate) + 1, 255} {
+	for _, k := range []byte{0, byte(meta.KindMissing) + 1, 255} {
 		if _, err := meta.Parse([]byte{k, 1, 0}); !errors.Is(err, meta.ErrUnknownRecord) {
 			t.Errorf("kind %d: %v", k, err)
 		}
@@ -125,6 +128,10 @@ func TestUnparsable(t *testing.T) {
 		"empty inline":   &meta.PutObject{Object: meta.Object{Key: "k"}, Inline: &meta.Inline{}},
 		"bucket name":    &meta.PutBucket{},
 		"config name":    &meta.Config{Value: "v"},
+		"causes":         &meta.Missing{Causes: 16},
+		"whole":          &meta.Missing{Ranges: []meta.Range{{1, 1}}},
+		"touching":       &meta.Missing{Causes: 1, Ranges: []meta.Range{{1, 1}, {2, 1}}},
+		"empty range":    &meta.Missing{Causes: 1, Ranges: []meta.Range{{1, 0}}},
 		"upload key":     &meta.CreateUpload{},
 		"blob and parts": &meta.PutBlobs{Blobs: []meta.Blob{{ID: 1, Size: 2, Extents: []meta.Extent{{Len: 1}}}}},
 	} {

@@ -18,7 +18,8 @@ type Subject struct {
 }
 
 // SubjectOf returns what a record is about. The zero Subject means that the record may be relocated at any time: it removes something,
-// which its origin keeps from harming what is newer, or it is about blobs alone, which a rebuild drops when nothing references them.
+// which its origin keeps from harming what is newer, or it is about blobs alone, which a rebuild drops when nothing references them, or
+// it is an entry of the heal ledger: should a rebuild bring back one that was done with, the shard is found whole.
 func SubjectOf(payload []byte) (s Subject, err error) {
 	k, r, err := openRecord(payload)
 	if err != nil {
@@ -74,6 +75,15 @@ func (x *Index) Survivors(dst [][]byte, a *Applied, tombstone bool) ([][]byte, e
 			return dst, nil
 		}
 		key = appendConfigKey(nil, name)
+	case KindMissing:
+		rec := r.missing()
+		if r.ok() && rec.Causes == 0 {
+			if tombstone {
+				dst = append(dst, a.Payload)
+			}
+			return dst, nil
+		}
+		key = appendMissingKey(nil, rec.Volume, rec.Shard)
 	case KindJournalStart:
 		key = []byte(keyJournal)
 	default:
