@@ -46,9 +46,9 @@ func (r *Report) csvServerCPU() string {
 func (r *Report) csvLine(host string, result Result) []string {
 	l := r.Load
 	line := []string{
-		l.Op, l.Size, l.Payload, strconv.FormatBool(l.TLS), string(l.Cache), strconv.Itoa(l.Concurrency), float(l.Rate), float(r.Seconds()), host,
+		l.Op, l.Size, l.Payload, strconv.FormatBool(l.TLS), string(l.Cache), strconv.Itoa(l.Concurrency), float(l.Rate), float(r.SecondsOf(result.Kind)), host,
 		result.Kind.String(), strconv.FormatUint(result.Ops, 10), strconv.FormatUint(result.Errors, 10), strconv.FormatInt(result.Bytes, 10),
-		float(perSecond(float64(result.Ops), r.Seconds())), float(perSecond(float64(result.Bytes), r.Seconds())),
+		float(perSecond(float64(result.Ops), r.SecondsOf(result.Kind))), float(perSecond(float64(result.Bytes), r.SecondsOf(result.Kind))),
 		micro(result.Latency.Mean()), micro(result.Latency.Min),
 	}
 	for _, q := range quantiles {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"penstock/bench/client"
 )
@@ -21,22 +22,30 @@ const (
 
 // Objects are those that a run writes and reads. The n-th has its name and its bytes from n alone, so any run can compute them.
 type objects struct {
-	path   string // "/bucket/prefix/", before the number.
-	bodies []*client.Body
+	bucket  string
+	prefix  string // Of keys, before the number.
+	bodies  []*client.Body
+	written atomic.Uint64 // All numbers below it may be there.
 }
 
-func newObjects(o *Options) *objects {
-	all := &objects{path: "/" + o.Bucket + "/" + o.Prefix + "/"}
+func newObjects(o *Options, prefix string, sizes Sizes) *objects {
+	all := &objects{bucket: o.Bucket, prefix: prefix + "/"}
 	pattern := client.NewPattern(o.Seed)
 	rng := rand.New(rand.NewPCG(o.Seed, 0x73697a6573))
-	count := min(max(int(bodiesMem/max(o.Sizes.Mean(), 1)), minBodies), maxBodies)
+	count := min(max(int(bodiesMem/max(sizes.Mean(), 1)), minBodies), maxBodies)
 	for n := range count {
-		all.bodies = append(all.bodies, pattern.Body(uint64(n), o.Sizes.draw(rng)))
+		all.bodies = append(all.bodies, pattern.Body(uint64(n), sizes.draw(rng)))
 	}
 	return all
 }
 
-// prepare computes the digests that sending the bodies needs.
+// wrote remembers that the n-th object may be there.
+func (o *objects) wrote(n uint64) {
+	for old := o.written.Load(); n >= old && !o.written.CompareAndSwap(old, n+1); old = o.written.Load() {
+	}
+}
+
+// prepareBodies computes the digests that sending the bodies needs.
 func prepareBodies(bodies []*client.Body, p client.Payload) error {
 	var group sync.WaitGroup
 	errs := make(chan error, 1)
@@ -70,7 +79,13 @@ const keyDigits = 10
 
 // appendPath appends the path of the n-th object.
 func (o *objects) appendPath(dst []byte, n uint64) []byte {
-	return appendNumber(append(dst, o.path...), n)
+	dst = append(append(dst, '/'), o.bucket...)
+	return o.appendKey(append(dst, '/'), n)
+}
+
+// appendKey appends the key of the n-th object.
+func (o *objects) appendKey(dst []byte, n uint64) []byte {
+	return appendNumber(append(dst, o.prefix...), n)
 }
 
 func appendNumber(dst []byte, n uint64) []byte {

@@ -13,11 +13,18 @@ import (
 // An operation is one kind of load.
 type operation struct {
 	about string
-	reads bool // It needs objects that are there, Options.Objects of them.
+	needs bool // It needs objects that are there, Options.Objects of them.
+	reads bool // It reads their bytes, so that it makes a difference what is in caches.
 	check func(*Options) error
+	// details are what it was told beside what all operations are; may be nil.
+	details func(*Options) string
 
 	// step does what the n-th request stands for.
 	step func(w *worker, n uint64)
+	// steps is how many there are when each object is had once; nil = as many as objects.
+	steps func(*Options) uint64
+	// finite says that steps cannot be had again, however long the run is to last.
+	finite bool
 	// drive runs the whole window instead, for loads that are more than equal steps.
 	drive func(r *run, stop context.Context) error
 }
@@ -27,10 +34,16 @@ var operations map[string]operation
 
 func init() { // Its functions refer to the table themselves.
 	operations = map[string]operation{
-		"put":   {about: "upload objects", step: stepPut},
-		"get":   {about: "download objects", reads: true, step: stepGet},
-		"range": {about: "download a range of objects", reads: true, check: checkRange, step: stepRange},
-		"stat":  {about: "HEAD objects", reads: true, step: stepHead},
+		"put":        {about: "upload objects", step: stepPut},
+		"get":        {about: "download objects", needs: true, reads: true, step: stepGet},
+		"range":      {about: "download ranges of objects", needs: true, reads: true, check: checkRange, details: rangeDetails, step: stepRange},
+		"stat":       {about: "HEAD objects", needs: true, step: stepHead},
+		"mixed":      {about: "download, HEAD, upload and delete objects, in given shares", needs: true, check: checkMix, details: mixDetails, step: stepMix},
+		"list":       {about: "list objects, page by page", needs: true, check: checkList, details: listDetails, step: stepList, steps: listPages},
+		"delete":     {about: "delete objects, one at a time or in batches", needs: true, check: checkDelete, details: deleteDetails, step: stepDelete, steps: deleteBatches, finite: true},
+		"multipart":  {about: "upload objects in parts", check: checkMultipart, details: partDetails, step: stepMultipart},
+		"epoch":      {about: "read a dataset as training does, and say how long it waits", needs: true, reads: true, check: checkEpoch, details: epochDetails, drive: driveEpoch},
+		"checkpoint": {about: "download objects while checkpoints are uploaded", needs: true, check: checkCheckpoint, details: checkpointDetails, drive: driveCheckpoint},
 	}
 }
 
@@ -59,12 +72,24 @@ func (w *worker) chosen(n uint64) uint64 {
 	return w.rng.Uint64N(uint64(w.run.opts.Objects))
 }
 
-func stepPut(w *worker, n uint64) { w.put(w.run.uploaded(n)) }
+// limit is how many steps the window has at most; 0 = as many as its duration allows.
+func (o *Options) limit() uint64 {
+	op := operations[o.Op]
+	if o.Duration > 0 && !op.finite && o.Cache != Cold {
+		return 0
+	}
+	if op.steps != nil {
+		return op.steps(o)
+	}
+	return uint64(o.Objects)
+}
 
-func (w *worker) put(n uint64) error {
-	w.run.wrote(n)
-	r := w.object("PUT", n)
-	r.Body = w.run.objects.body(n)
+func stepPut(w *worker, n uint64) { w.put(w.run.objects, w.run.uploaded(n)) }
+
+func (w *worker) put(all *objects, n uint64) error {
+	all.wrote(n)
+	r := w.object("PUT", all, n)
+	r.Body = all.body(n)
 	r.Payload = w.run.opts.Payload
 	return w.do(Put, r.Body.Len())
 }
@@ -72,7 +97,7 @@ func (w *worker) put(n uint64) error {
 func stepGet(w *worker, n uint64) { w.get(Get, w.chosen(n)) }
 
 func (w *worker) get(kind Kind, n uint64) error {
-	r := w.object("GET", n)
+	r := w.object("GET", w.run.objects, n)
 	body := w.run.objects.body(n)
 	r.WantLen = body.Len()
 	if w.run.opts.Verify {
@@ -83,7 +108,7 @@ func (w *worker) get(kind Kind, n uint64) error {
 
 func stepRange(w *worker, n uint64) {
 	n = w.chosen(n)
-	r := w.object("GET", n)
+	r := w.object("GET", w.run.objects, n)
 	body := w.run.objects.body(n)
 	length := min(w.run.opts.Range.Len, body.Len())
 	off := int64(0)
@@ -113,10 +138,20 @@ func checkRange(o *Options) error {
 	return nil
 }
 
+func rangeDetails(o *Options) string {
+	if o.Range.Align == 1 {
+		return "ranges of " + FormatBytes(o.Range.Len)
+	}
+	return "ranges of " + FormatBytes(o.Range.Len) + " at multiples of " + FormatBytes(o.Range.Align)
+}
+
 func stepHead(w *worker, n uint64) { w.head(w.chosen(n)) }
 
 func (w *worker) head(n uint64) error {
-	r := w.object("HEAD", n)
+	r := w.object("HEAD", w.run.objects, n)
 	r.WantLen = w.run.objects.body(n).Len()
 	return w.do(Head, 0)
 }
+
+// Reads reports whether it makes a difference to an operation what is in caches.
+func Reads(op string) bool { return operations[op].reads }

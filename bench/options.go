@@ -36,7 +36,13 @@ type Options struct {
 	Keep   bool // Leave what was made.
 	Reuse  bool // Take the objects as a run with the same Prefix, Seed, Sizes and Objects left them.
 
-	Range RangeOptions
+	Range      RangeOptions
+	List       ListOptions
+	Delete     DeleteOptions
+	Mix        []Share
+	Multipart  MultipartOptions
+	Epoch      EpochOptions
+	Checkpoint CheckpointOptions
 
 	ServerPID  int            // Process whose CPU time is the server's, on this machine; 0 = unknown.
 	ServerCost bool           // Ask the hosts what they spent.
@@ -47,6 +53,44 @@ type Options struct {
 type RangeOptions struct {
 	Len   int64 // Bytes to read.
 	Align int64 // Where ranges begin: at multiples of it.
+}
+
+// ListOptions are those of "list".
+type ListOptions struct {
+	PageLen int // Keys asked for at a time.
+}
+
+// DeleteOptions are those of "delete".
+type DeleteOptions struct {
+	Batch int // Keys in a request; 1 = a DELETE of each.
+}
+
+// A Share is how often a kind of request comes in "mixed", compared with the others.
+type Share struct {
+	Kind   Kind // Get, Head, Put or Delete.
+	Weight int
+}
+
+// MultipartOptions are those of "multipart", and of the uploads of "checkpoint".
+type MultipartOptions struct {
+	PartLen int64
+}
+
+// EpochOptions are those of "epoch". Ranks are processes that train together, each with loader workers that fetch whole
+// batches ahead.
+type EpochOptions struct {
+	Ranks    int
+	Workers  int           // Of each rank; Ranks × Workers is the Concurrency.
+	BatchLen int           // Samples.
+	Prefetch int           // Batches that a worker is ahead at most.
+	Step     time.Duration // How long the accelerators compute for each batch.
+}
+
+// CheckpointOptions are those of "checkpoint".
+type CheckpointOptions struct {
+	Writers int           // Each uploads one object, over a connection of its own.
+	Len     int64         // Of each object.
+	Every   time.Duration // From the beginning of a checkpoint to that of the next; the first begins after half of it.
 }
 
 // CacheState is what is known of the caches when the window opens. Results of different states are not compared.
@@ -76,7 +120,7 @@ type Progress struct {
 	Concluding bool // No new requests begin.
 }
 
-// maxPages bounds what S3 returns and takes in one request.
+// maxPage bounds what S3 returns and takes in one request.
 const maxPage = 1000
 
 // An OptionError says that Options contradict themselves, or ask for what there is not.
@@ -98,7 +142,7 @@ func (o *Options) check() error {
 		return errors.New("durations, objects and rate cannot be below 0")
 	case o.Duration == 0 && o.Objects == 0:
 		return errors.New("neither a duration nor a number of objects says when to end")
-	case op.reads && o.Objects == 0:
+	case op.needs && o.Objects == 0:
 		return fmt.Errorf("%s needs a number of objects", o.Op)
 	case o.Duration == 0 && o.WarmUp > 0:
 		return errors.New("a warm-up needs a duration: without one, each object is had once")

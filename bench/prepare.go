@@ -25,14 +25,16 @@ const (
 
 // prepare brings the bucket and the objects into the state that the window begins with.
 func (r *run) prepare(ctx context.Context) error {
-	if err := prepareBodies(r.objects.bodies, r.opts.Payload); err != nil {
-		return err
+	for _, all := range r.sets() {
+		if err := prepareBodies(all.bodies, r.opts.Payload); err != nil {
+			return err
+		}
 	}
 	if err := r.makeBucket(ctx); err != nil {
 		return err
 	}
-	if r.op.reads && !r.opts.Reuse {
-		err := r.each(ctx, "preparing", uint64(r.opts.Objects), func(w *worker, n uint64) error { return w.put(n) })
+	if r.op.needs && !r.opts.Reuse {
+		err := r.each(ctx, "preparing", uint64(r.opts.Objects), func(w *worker, n uint64) error { return w.put(r.objects, n) })
 		if err != nil {
 			return fmt.Errorf("preparing objects: %w", err)
 		}
@@ -50,6 +52,14 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sets are the objects of the run, of every kind.
+func (r *run) sets() []*objects {
+	if r.uploads != nil {
+		return []*objects{r.objects, r.uploads}
+	}
+	return []*objects{r.objects}
 }
 
 // each has all workers do something for the numbers below count. The first error that does not go away ends it.
@@ -157,11 +167,14 @@ func (r *run) clean() error {
 	ctx, cancel := context.WithTimeout(r.ctx, cleanLimit)
 	defer cancel()
 	r.rec.live.Store(false)
-	written := r.written.Load()
-	batches := (written + maxPage - 1) / maxPage
-	err := r.each(ctx, "cleaning up", batches, func(w *worker, n uint64) error {
-		return w.deleteBatch(n*maxPage, min((n+1)*maxPage, written))
-	})
+	var err error
+	for _, all := range r.sets() {
+		written := all.written.Load()
+		batches := (written + maxPage - 1) / maxPage
+		err = errors.Join(err, r.each(ctx, "cleaning up", batches, func(w *worker, n uint64) error {
+			return w.deleteBatch(all, n*maxPage, min((n+1)*maxPage, written))
+		}))
+	}
 	if err == nil && r.madeBucket {
 		w := r.workers[0]
 		q := w.begin("DELETE")
@@ -177,29 +190,29 @@ func (r *run) clean() error {
 }
 
 // deleteBatch removes the objects from one number up to another in one request. That some are not there is no error to S3.
-func (w *worker) deleteBatch(from, to uint64) error {
-	prefix := w.run.objects.path[len("/"+w.run.opts.Bucket+"/"):]
+func (w *worker) deleteBatch(all *objects, from, to uint64) error {
 	w.text = append(w.text[:0], "<Delete><Quiet>true</Quiet>"...)
 	for n := from; n < to; n++ {
 		w.text = append(w.text, "<Object><Key>"...)
-		w.text = appendNumber(append(w.text, prefix...), n)
+		w.text = all.appendKey(w.text, n)
 		w.text = append(w.text, "</Key></Object>"...)
 	}
 	w.text = append(w.text, "</Delete>"...)
-	w.path = append(append(w.path[:0], '/'), w.run.opts.Bucket...)
+	w.path = append(append(w.path[:0], '/'), all.bucket...)
 	r := w.begin("POST")
-	r.Path, r.Query, r.Keep = w.path, []byte("delete="), true
+	r.Path, r.Query = w.path, deleteQuery
 	if err := w.document(r, w.text); err != nil {
 		return err
 	}
-	if err := w.do(DeleteBatch, 0); err != nil {
-		return err
-	}
-	return nil
+	return w.do(DeleteBatch, 0)
 }
 
-// document makes b the body of a request that is not an upload. S3 wants its MD5 for some of them.
+var deleteQuery = []byte("delete=")
+
+// document makes b the body of a request that is not an upload, and has the answer looked at: it may say 200 and then no. S3 wants the MD5 of
+// some documents.
 func (w *worker) document(r *client.Request, b []byte) error {
+	r.Check = xmlError
 	r.Body = client.NewBody(b)
 	r.Payload = client.Payload{Mode: sigv4.Signed, ContentMD5: true}
 	return r.Body.Prepare(r.Payload)

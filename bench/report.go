@@ -101,15 +101,22 @@ type Lateness struct {
 }
 
 // Extra is what single operations report beside requests.
-type Extra struct{}
+type Extra struct {
+	Epoch      *EpochExtra      `json:"epoch,omitempty"`
+	Checkpoint *CheckpointExtra `json:"checkpoint,omitempty"`
+}
 
 func newReport(o *Options) *Report {
+	details := ""
+	if op := operations[o.Op]; op.details != nil {
+		details = op.details(o)
+	}
 	return &Report{
 		Format:  reportFormat,
 		Machine: ThisMachine(),
 		Load: Load{
 			Op: o.Op, Size: o.Sizes.String(), Payload: payloadName(o), TLS: o.TLS != nil, Cache: o.Cache, Concurrency: o.Concurrency,
-			Objects: o.Objects, Rate: o.Rate, Verified: o.Verify,
+			Objects: o.Objects, Rate: o.Rate, Verified: o.Verify, Details: details,
 		},
 		Generators: 1,
 	}
@@ -138,6 +145,18 @@ func resultsOf(all []measured) (results []Result) {
 
 // Seconds is the length of the window.
 func (r *Report) Seconds() float64 { return r.Ended.Sub(r.Begun).Seconds() }
+
+// SecondsOf is how long requests of a kind were sent: a part of the window where it has parts.
+func (r *Report) SecondsOf(kind Kind) float64 {
+	c := r.Extra.Checkpoint
+	switch {
+	case c == nil:
+		return r.Seconds()
+	case kind == Get:
+		return r.Seconds() - c.Seconds
+	}
+	return c.Seconds
+}
 
 // Requests counts those that succeeded and those that failed.
 func (r *Report) Requests() (ops, errors uint64) {

@@ -18,13 +18,15 @@ type run struct {
 	op      operation
 	ctx     context.Context // Of the run as a whole.
 	objects *objects
+	uploads *objects // What is uploaded in parts.
 	rec     *recorder
 	pacer   *pacer
 	late    hist.Histogram // How long after they were due requests were sent.
 	order   []uint32       // Of objects, when each is had once.
-	written atomic.Uint64  // All objects below it may have been written.
+	pool    pool           // Of objects that "mixed" may delete.
 
-	workers    []*worker
+	workers    []*worker   // Options.Concurrency of them, and after them those who upload checkpoints.
+	burst      atomic.Bool // Whether a checkpoint is being uploaded.
 	madeBucket bool
 	samples    []Sample // Owned by watch until the window is closed.
 	extra      Extra    // What "epoch" and "checkpoint" report.
@@ -40,9 +42,16 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		o.Prefix = fmt.Sprintf("bench-%s-%08x", o.Op, rand.Uint32())
 	}
 	r := &run{opts: o, op: operations[o.Op], ctx: context.WithoutCancel(ctx)}
-	r.objects = newObjects(&r.opts)
-	r.rec = newRecorder(len(o.Hosts), o.Concurrency)
-	for i := range o.Concurrency {
+	r.objects = newObjects(&r.opts, o.Prefix, o.Sizes)
+	connections := o.Concurrency
+	if o.Op == "multipart" || o.Op == "checkpoint" {
+		r.uploads = newObjects(&r.opts, o.Prefix+"/parts", Fixed(o.Multipart.PartLen))
+	}
+	if o.Op == "checkpoint" {
+		connections += o.Checkpoint.Writers
+	}
+	r.rec = newRecorder(len(o.Hosts), connections)
+	for i := range connections {
 		r.workers = append(r.workers, r.newWorker(i))
 	}
 	defer r.closeWorkers()
@@ -59,20 +68,11 @@ func (r *run) closeWorkers() {
 	}
 }
 
-// wrote remembers that the n-th object may be there.
-func (r *run) wrote(n uint64) {
-	for old := r.written.Load(); n >= old && !r.written.CompareAndSwap(old, n+1); old = r.written.Load() {
-	}
-}
-
 // measure opens the window, and closes it.
 func (r *run) measure(ctx context.Context) (*Report, error) {
-	limit := uint64(0)
-	if r.opts.Duration == 0 || r.opts.Cache == Cold {
-		limit = uint64(r.opts.Objects)
-		if r.op.reads {
-			r.order = shuffled(r.opts.Objects, r.opts.Seed)
-		}
+	limit := r.opts.limit()
+	if limit > 0 && r.op.needs {
+		r.order = shuffled(r.opts.Objects, r.opts.Seed)
 	}
 	r.pacer = newPacer(r.opts.Rate, limit)
 	if err := r.connect(ctx); err != nil {

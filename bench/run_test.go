@@ -29,6 +29,12 @@ func startFake(t *testing.T, op string) (*fakes3.Server, Options) {
 		Credentials: client.Credentials{AccessKey: "access", Secret: "secret", Region: "us-east-1"},
 		Payload:     client.Payload{ChunkLen: 64 << 10, Checksum: "crc32c"},
 		Range:       RangeOptions{Len: 1000, Align: 1},
+		List:        ListOptions{PageLen: 7},
+		Delete:      DeleteOptions{Batch: 9},
+		Mix:         []Share{{Get, 4}, {Head, 3}, {Put, 2}, {Delete, 1}},
+		Multipart:   MultipartOptions{PartLen: 2500},
+		Epoch:       EpochOptions{Ranks: 2, Workers: 2, BatchLen: 3, Prefetch: 2, Step: time.Microsecond},
+		Checkpoint:  CheckpointOptions{Writers: 2, Len: 10_000, Every: time.Millisecond},
 		Seed:        1,
 	}
 }
@@ -65,13 +71,17 @@ func TestOnce(t *testing.T) {
 		{"get", Get, 40, 400_000},
 		{"range", GetRange, 40, 40_000},
 		{"stat", Head, 40, 0},
+		{"delete", DeleteBatch, 5, 0},
+		{"multipart", Upload, 40, 400_000},
+		{"multipart", UploadPart, 160, 400_000},
+		{"epoch", Get, 40, 400_000},
 	} {
 		t.Run(test.op, func(t *testing.T) {
 			fake, o := startFake(t, test.op)
 			o.Verify = true
 			report := mustRun(t, o)
 			got := find(t, report, test.kind)
-			if got.Ops != test.ops || got.Bytes != test.bytes || got.Errors != 0 || got.Latency.Count != test.ops || got.FirstByte.Count != test.ops {
+			if got.Ops != test.ops || got.Bytes != test.bytes || got.Errors != 0 || got.Latency.Count != test.ops {
 				t.Errorf("got %d requests, %d bytes, %d errors, %d latencies; want %d, %d, 0, %[4]d", got.Ops, got.Bytes, got.Errors, got.Latency.Count,
 					test.ops, test.bytes)
 			}
@@ -79,6 +89,127 @@ func TestOnce(t *testing.T) {
 				t.Errorf("the bucket was left, with %d objects", len(keys))
 			}
 		})
+	}
+}
+
+// TestDeleteSingly deletes what was made, one object at a time.
+func TestDeleteSingly(t *testing.T) {
+	fake, o := startFake(t, "delete")
+	o.Delete.Batch, o.Duration = 1, time.Hour // Ends when all are gone, all the same.
+	if got := find(t, mustRun(t, o), Delete); got.Ops != 40 || got.Errors != 0 || fake.Requests("DELETE") != 41 {
+		t.Errorf("got %d deleted, %d errors, %d requests", got.Ops, got.Errors, fake.Requests("DELETE"))
+	}
+}
+
+// TestList walks through all keys and compares them; tokens have what must be encoded.
+func TestList(t *testing.T) {
+	fake, o := startFake(t, "list")
+	o.Concurrency, o.Verify, o.Prefix = 1, true, "some/where"
+	if got := find(t, mustRun(t, o), List); got.Ops != 6 || got.Errors != 0 {
+		t.Errorf("got %d pages, %d errors; want 6 and none", got.Ops, got.Errors)
+	}
+	// A key that is missing, and one that is another, are seen.
+	o.Keep = true
+	mustRun(t, o)
+	o.Reuse = true
+	for _, spoil := range []func(){
+		func() { fake.Remove("bkt", "some/where/0000000005") },
+		func() { fake.Put("bkt", "some/where/0000000005x", nil) },
+	} {
+		spoil()
+		report := mustRun(t, o)
+		if _, errors := report.Requests(); errors == 0 {
+			t.Error("a listing with other keys was accepted")
+		}
+	}
+}
+
+// TestMixed: reads find what they look for whatever is deleted at the same time.
+func TestMixed(t *testing.T) {
+	fake, o := startFake(t, "mixed")
+	o.Verify, o.Objects = true, 400
+	report := mustRun(t, o)
+	ops, errors := report.Requests()
+	if ops != 400 || errors != 0 {
+		t.Errorf("got %d requests, %d errors: %+v", ops, errors, report.Failures)
+	}
+	if gets, puts := find(t, report, Get).Ops, find(t, report, Put).Ops; gets < puts || find(t, report, Head).Ops < 60 || find(t, report, Delete).Ops < 10 {
+		t.Errorf("got %+v", report.Results)
+	}
+	if _, ok := fake.Keys("bkt"); ok {
+		t.Error("the bucket was left")
+	}
+}
+
+func TestEpoch(t *testing.T) {
+	_, o := startFake(t, "epoch")
+	o.Objects = 41 // One is dropped, so that the ranks have equal shares.
+	report := mustRun(t, o)
+	e := report.Extra.Epoch
+	if got := find(t, report, Get); got.Ops != 40 || e.Samples != 40 || e.Steps != 7 || find(t, report, Batch).Ops != 7 {
+		t.Errorf("got %d reads, %+v", got.Ops, e)
+	}
+	if e.Wait <= 0 || e.Compute < 7e-6 || e.Wait+e.Compute > report.Seconds() {
+		t.Errorf("of %v s, waited %v and computed %v", report.Seconds(), e.Wait, e.Compute)
+	}
+	// A slow accelerator hardly waits: batches are read ahead.
+	o.Epoch.Step = 30 * time.Millisecond
+	if e := mustRun(t, o).Extra.Epoch; e.Compute < 0.21 {
+		t.Errorf("7 steps of 30 ms computed for %v s", e.Compute)
+	}
+}
+
+func TestCheckpoint(t *testing.T) {
+	fake, o := startFake(t, "checkpoint")
+	o.Duration = 500 * time.Millisecond
+	report := mustRun(t, o)
+	c := report.Extra.Checkpoint
+	got := find(t, report, Checkpoint)
+	if c.Count == 0 || int(got.Ops) != c.Count || got.Bytes != int64(c.Count)*20_000 || c.Seconds <= 0 || c.Seconds > report.Seconds() {
+		t.Errorf("got %+v, %d checkpoints of %d bytes in all", c, got.Ops, got.Bytes)
+	}
+	if find(t, report, UploadPart).Ops != uint64(c.Count)*8 || find(t, report, GetCheckpoint).Ops == 0 {
+		t.Errorf("got %+v", report.Results)
+	}
+	if _, ok := fake.Keys("bkt"); ok {
+		t.Error("the bucket was left")
+	}
+}
+
+// TestFailedUpload: an upload whose part fails is an error, and is not left.
+func TestFailedUpload(t *testing.T) {
+	fake, o := startFake(t, "multipart")
+	o.Objects = 4
+	fake.Before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Get("partNumber") == "3" {
+			w.WriteHeader(500)
+			return true
+		}
+		return false
+	}
+	report := mustRun(t, o)
+	if got := find(t, report, Upload); got.Errors != 4 || got.Ops != 0 {
+		t.Errorf("got %d uploads, %d errors", got.Ops, got.Errors)
+	}
+	if left := fake.OpenUploads(); left != 0 {
+		t.Errorf("%d uploads were left open", left)
+	}
+}
+
+// TestRefusedKeys: a batch of deletes that is answered with 200 and an error inside is an error.
+func TestRefusedKeys(t *testing.T) {
+	fake, o := startFake(t, "delete")
+	var n atomic.Int64
+	fake.Before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == "POST" && n.Add(1) == 1 {
+			w.Write([]byte("<DeleteResult><Error><Key>k</Key><Code>InternalError</Code><Message>no</Message></Error></DeleteResult>"))
+			return true
+		}
+		return false
+	}
+	report := mustRun(t, o)
+	if got := find(t, report, DeleteBatch); got.Errors != 1 || got.Ops != 4 || report.Failures[0].Class != "200 InternalError" {
+		t.Errorf("got %d batches, %d errors, %+v", got.Ops, got.Errors, report.Failures)
 	}
 }
 
@@ -265,6 +396,16 @@ func TestOptions(t *testing.T) {
 		{func(o *Options) { o.Credentials, o.Payload.Mode = client.Credentials{}, sigv4.StreamingSigned }, "need credentials"},
 		{func(o *Options) { o.Rate = -1 }, "below 0"},
 		{func(o *Options) { o.Stable.Over = time.Second }, "tolerance"},
+		{func(o *Options) { o.Op, o.List.PageLen = "list", 1001 }, "pages of 1001"},
+		{func(o *Options) { o.Op, o.Delete.Batch = "delete", 0 }, "batches of 0"},
+		{func(o *Options) { o.Op, o.Mix = "mixed", nil }, "shares"},
+		{func(o *Options) { o.Op, o.Mix = "mixed", []Share{{List, 1}} }, "no part of mixed"},
+		{func(o *Options) { o.Op, o.Multipart.PartLen = "multipart", 3000 }, "not a number of parts"},
+		{func(o *Options) { o.Op, o.Multipart.PartLen = "multipart", 0 }, "parts of 0"},
+		{func(o *Options) { o.Op, o.Epoch.Ranks = "epoch", 3 }, "are not 4 requests"},
+		{func(o *Options) { o.Op, o.Epoch.Prefetch = "epoch", 0 }, "0 batches ahead"},
+		{func(o *Options) { o.Op = "checkpoint" }, "duration"},
+		{func(o *Options) { o.Op, o.Duration, o.Checkpoint.Writers = "checkpoint", time.Second, 0 }, "0 writers"},
 	} {
 		_, o := startFake(t, "get")
 		test.change(&o)

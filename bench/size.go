@@ -94,6 +94,14 @@ func (s Sizes) Max() int64 {
 	return slices.MaxFunc(s.classes, func(a, b sizeClass) int { return int(min(max(a.to-b.to, -1), 1)) }).to
 }
 
+// fixed returns the one size there is.
+func (s Sizes) fixed() (n int64, ok bool) {
+	if len(s.classes) != 1 || s.classes[0].from != s.classes[0].to {
+		return 0, false
+	}
+	return s.classes[0].from, true
+}
+
 // Mean is what objects have on average.
 func (s Sizes) Mean() float64 {
 	var sum, weights float64

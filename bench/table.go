@@ -23,13 +23,14 @@ func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	r.describe(&b)
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	resultRows(table, "", r.Results, r.Seconds())
+	r.resultRows(table, "", r.Results)
 	if len(r.Hosts) > 1 {
 		for _, host := range r.Hosts {
-			resultRows(table, host.Host, host.Results, r.Seconds())
+			r.resultRows(table, host.Host, host.Results)
 		}
 	}
 	table.Flush()
+	r.describeExtra(&b)
 	r.describeCosts(&b)
 	r.describeFailures(&b)
 	_, err := io.WriteString(w, b.String())
@@ -61,8 +62,7 @@ func (r *Report) describe(b *strings.Builder) {
 	b.WriteString("\n\n")
 }
 
-func resultRows(table *tabwriter.Writer, host string, results []Result, seconds float64) {
-	title := host
+func (r *Report) resultRows(table *tabwriter.Writer, title string, results []Result) {
 	fmt.Fprintf(table, "%s\trequests\terrors\t/s\tMiB/s\tmean\t", title)
 	for _, q := range quantiles {
 		fmt.Fprintf(table, "%s\t", q.name)
@@ -70,7 +70,7 @@ func resultRows(table *tabwriter.Writer, host string, results []Result, seconds 
 	fmt.Fprint(table, "max\tfirst byte p50\tp99\t\n")
 	for _, result := range results {
 		rate, mib := "", ""
-		if seconds > 0 {
+		if seconds := r.SecondsOf(result.Kind); seconds > 0 {
 			rate = formatCount(float64(result.Ops) / seconds)
 			mib = formatCount(float64(result.Bytes) / seconds / (1 << 20))
 		}
@@ -91,6 +91,24 @@ func quantile(s *hist.Snapshot, q float64) string {
 		return "-"
 	}
 	return FormatDuration(s.Quantile(q))
+}
+
+func (r *Report) describeExtra(b *strings.Builder) {
+	if e := r.Extra.Epoch; e != nil {
+		fmt.Fprintf(b, "\n%s samples/s; waited for storage %s of the time", formatCount(perSecond(float64(e.Samples), r.Seconds())),
+			formatShare(e.Wait, e.Wait+e.Compute))
+		fmt.Fprintf(b, "; %.2f epochs, %d steps\n", e.Epochs, e.Steps)
+	}
+	if c := r.Extra.Checkpoint; c != nil {
+		fmt.Fprintf(b, "\n%d checkpoints, uploaded during %s of the time; rates are those of their part of it\n", c.Count, formatShare(c.Seconds, r.Seconds()))
+	}
+}
+
+func formatShare(part, whole float64) string {
+	if whole <= 0 {
+		return "0 %"
+	}
+	return strconv.FormatFloat(100*part/whole, 'f', 1, 64) + " %"
 }
 
 func (r *Report) describeCosts(b *strings.Builder) {

@@ -27,6 +27,10 @@ type worker struct {
 	due    time.Time // When the next request was due; zero when it was not.
 	failed int       // Requests in a row.
 
+	listing   listing // Where "list" is.
+	checkPage func([]byte) error
+	etags     [][]byte // Of the parts of an upload.
+
 }
 
 func (r *run) newWorker(index int) *worker {
@@ -49,7 +53,7 @@ const (
 
 func (r *run) clientOptions(host int) client.Options {
 	want := int64(minReadBuffer)
-	if operations[r.opts.Op].reads {
+	if r.op.needs {
 		want = min(r.opts.Sizes.Max()+4<<10, maxReadBuffer)
 	}
 	return client.Options{
@@ -75,10 +79,10 @@ func (w *worker) begin(method string) *client.Request {
 	return &w.req
 }
 
-// object makes the request one about the n-th object.
-func (w *worker) object(method string, n uint64) *client.Request {
+// object makes the request one about the n-th of some objects.
+func (w *worker) object(method string, all *objects, n uint64) *client.Request {
 	r := w.begin(method)
-	w.path = w.run.objects.appendPath(w.path[:0], n)
+	w.path = all.appendPath(w.path[:0], n)
 	r.Path = w.path
 	return r
 }

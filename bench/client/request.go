@@ -22,6 +22,9 @@ type Request struct {
 	Want    *Body // The bytes that the answer's body must have, from WantOff on; nil = they are not looked at.
 	WantOff int64
 	Keep    bool // Keep the answer's body in Response.Body, up to MaxKept bytes.
+
+	// Check, if set, judges the body of an answer that says yes; it implies Keep.
+	Check func(body []byte) error
 }
 
 // AnyLength is a WantLen that accepts every length.

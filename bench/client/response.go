@@ -72,7 +72,7 @@ func (c *Conn) receive(r *Request, resp *Response) error {
 		return checkLength(r, resp.Length)
 	}
 	sink := sink{resp: resp}
-	if r.Keep {
+	if r.Keep || r.Check != nil {
 		sink.keep = MaxKept
 	} else if r.Want != nil {
 		sink.want, sink.off = r.Want, r.WantOff
@@ -84,6 +84,9 @@ func (c *Conn) receive(r *Request, resp *Response) error {
 	resp.complete = true
 	if err := checkLength(r, resp.Length); err != nil {
 		return err
+	}
+	if sink.err == nil && r.Check != nil {
+		return r.Check(resp.Body)
 	}
 	return sink.err
 }

@@ -27,13 +27,13 @@ import (
 	"penstock/fastapi/sigv4"
 )
 
-// Server is the server. Its zero value but for Secrets is ready; it is an http.Handler.
+// Server is the server, an http.Handler. It needs nothing but the one user.
 type Server struct {
 	AccessKey, Secret string // Of the one user; requests without credentials are refused.
 
 	// Before, if set, sees each request first; when it returns true it has answered it.
 	Before func(http.ResponseWriter, *http.Request) bool
-	// After, if set, may change the bytes of an object that a GET is about to return.
+	// Spoil, if set, may change the bytes of an object that a GET is about to return.
 	Spoil func(key string, body []byte) []byte
 
 	once     sync.Once
@@ -42,6 +42,7 @@ type Server struct {
 	mu      sync.Mutex // Guards the fields below.
 	buckets map[string]map[string][]byte
 	uploads map[string]map[int][]byte
+	started int                // Uploads, ever.
 	modes   map[sigv4.Mode]int // Of accepted uploads.
 	counts  map[string]int     // Of requests, by method.
 }
@@ -57,6 +58,27 @@ func (s *Server) Object(bucket, key string) ([]byte, bool) {
 	defer s.mu.Unlock()
 	b, ok := s.buckets[bucket][key]
 	return b, ok
+}
+
+// Put stores an object without a request.
+func (s *Server) Put(bucket, key string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buckets[bucket][key] = body
+}
+
+// Remove removes an object without a request.
+func (s *Server) Remove(bucket, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.buckets[bucket], key)
+}
+
+// OpenUploads counts the multipart uploads in progress.
+func (s *Server) OpenUploads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.uploads)
 }
 
 // Keys returns the keys of a bucket, sorted; ok is false when there is no bucket.
@@ -337,7 +359,8 @@ func list(w http.ResponseWriter, objects map[string][]byte, query url.Values) er
 // answerUpload answers the requests of multipart uploads.
 func (s *Server) answerUpload(w http.ResponseWriter, r *http.Request, objects map[string][]byte, key string, query url.Values, body []byte) error {
 	if r.Method == "POST" && query.Has("uploads") {
-		id := fmt.Sprintf("upload-%d", len(s.uploads))
+		s.started++
+		id := fmt.Sprintf("upload/%d+", s.started)
 		s.uploads[id] = make(map[int][]byte)
 		fmt.Fprintf(w, "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>", id)
 		return nil

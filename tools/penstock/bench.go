@@ -23,6 +23,10 @@ func newBenchCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure S3 servers",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { // Reached with a name that no command has.
+			return fmt.Errorf("there is nothing to measure called %q (see \"penstock bench --help\")", args[0])
+		},
 		Long: "Measure S3 servers: this one or any other.\n\n" +
 			"Credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, or else " + accessKeyEnv + " and\n" +
 			secretKeyEnv + "; without any, requests are anonymous. Objects are made before the clock runs and removed afterwards.\n" +
@@ -40,6 +44,7 @@ func newBenchCommand(p *process) *cobra.Command {
 	for i, name := range names {
 		cmd.AddCommand(newLoadCommand(p, name, about[i]))
 	}
+	cmd.AddCommand(newCompareCommand(p), newMergeCommand(p))
 	return cmd
 }
 

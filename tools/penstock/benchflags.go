@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -8,11 +9,14 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"penstock/bench"
 	"penstock/bench/client"
@@ -32,6 +36,7 @@ type benchFlags struct {
 	payload     string
 	chunkLen    int64
 	checksum    string
+	contentMD5  bool
 	concurrent  int
 	duration    time.Duration
 	warmUp      time.Duration
@@ -45,56 +50,120 @@ type benchFlags struct {
 	keep, reuse bool
 
 	rangeLen, rangeAlign int64
+	pageLen, batch       int
+	mix                  string
+	partLen              int64
+	ranks, workers       int
+	batchLen, prefetch   int
+	stepMS               float64
+	writers              int
+	checkpointLen        int64
+	every                time.Duration
+	coldCommand          string
 
 	serverPID int
 	json, csv string
 }
 
-// defaultObjects are read unless told otherwise: enough to choose from, soon made.
-const defaultObjects = 1000
+// defaultObjects are made for operations that need some, unless told otherwise: enough to choose from, soon made.
+var defaultObjects = map[string]int{
+	"get": 1000, "range": 100, "stat": 1000, "mixed": 1000, "list": 10_000, "delete": 10_000, "epoch": 2000, "checkpoint": 100,
+}
+
+// defaultSizes are those that an operation is usually measured with.
+var defaultSizes = map[string]string{
+	"range": "64MiB", "stat": "4KiB", "list": "4KiB", "delete": "4KiB", "multipart": "64MiB", "epoch": "100KiB-1MiB", "checkpoint": "4MiB",
+}
 
 // register adds the flags to a set: those of every operation, and those of this one.
 func (f *benchFlags) register(flags *pflag.FlagSet) {
-	f.size, f.payload, f.checksum, f.cache = "1MiB", "unsigned", client.Checksums[0], string(bench.AsIs)
-	f.bucket, f.region = "penstock-bench", fastapi.DefaultRegion
-	reads := f.op != "put"
-
+	f.size = cmp.Or(defaultSizes[f.op], "1MiB")
 	flags.StringVar(&f.size, "size", f.size, "size of objects, or from-to for sizes between the two")
 	flags.StringVar(&f.sizeFile, "size-file", "", "file with a line for each size or from-to, and its weight")
-	flags.IntVar(&f.concurrent, "concurrent", 16, "requests at a time, with a connection each")
-	flags.DurationVar(&f.duration, "duration", 0, "how long to begin requests (default 10s, or with --objects until each object was had once)")
-	if reads {
-		flags.IntVar(&f.objects, "objects", 0, fmt.Sprintf("objects to make and choose from (default %d)", defaultObjects))
+	if f.op != "epoch" {
+		flags.IntVar(&f.concurrent, "concurrent", 16, "requests at a time, with a connection each")
+	}
+	if objects := defaultObjects[f.op]; objects > 0 {
+		flags.IntVar(&f.objects, "objects", 0, fmt.Sprintf("objects to make and use (default %d)", objects))
 	} else {
 		flags.IntVar(&f.objects, "objects", 0, "objects to upload; with --duration, upload them over and over (default a new one each time)")
 	}
+	flags.DurationVar(&f.duration, "duration", 0, "how long to begin requests (default 10s, or with --objects until each object was had once)")
 	flags.DurationVar(&f.warmUp, "warm-up", 0, "how long to send requests before they count")
-	flags.Float64Var(&f.rate, "rate", 0, "requests a second; latencies count from when each was due (default as many as get done)")
+	if f.op != "epoch" {
+		flags.Float64Var(&f.rate, "rate", 0, "requests a second; latencies count from when each was due (default as many as get done)")
+	}
 	flags.DurationVar(&f.stableFor, "stable-for", 0, "end early when the throughput was stable for so long, six seconds at least (default never)")
 	flags.Float64Var(&f.stablePct, "stable-percent", 5, "how much a stable throughput may vary")
-	flags.StringVar(&f.payload, "payload", f.payload, "protection of uploads: "+strings.Join(bench.PayloadNames(), ", "))
-	flags.Var(sizeValue(&f.chunkLen, 8<<10, "auto"), "chunk-size", "chunks of a body in chunks; auto is 64KiB signed, 1MiB unsigned")
-	flags.StringVar(&f.checksum, "checksum", f.checksum, "checksum in the trailer: "+strings.Join(client.Checksums, ", "))
-	if reads {
-		flags.StringVar(&f.cache, "cache", f.cache, `state of the caches: "warm" reads each object once before, "as is" does not`)
-		flags.BoolVar(&f.verify, "verify", false, "compare every byte that comes back with what was stored")
-		flags.BoolVar(&f.reuse, "reuse", false, "take the objects that a run with the same prefix, seed, sizes and number kept")
-	}
-	if f.op == "range" {
-		f.rangeLen, f.rangeAlign = 1<<20, 1
-		flags.Var(sizeValue(&f.rangeLen, 1, "none"), "range-size", "length of a range")
-		flags.Var(sizeValue(&f.rangeAlign, 1, "none"), "range-align", "ranges begin at multiples of this")
-	}
-	flags.StringVar(&f.bucket, "bucket", f.bucket, "bucket to use; made if it is not there, and then removed again")
-	flags.StringVar(&f.prefix, "prefix", "", "prefix of all keys (default one that no other run has)")
-	flags.BoolVar(&f.keep, "keep", false, "leave what was made")
-	flags.Uint64Var(&f.seed, "seed", 1, "decides bodies, sizes and order")
-	flags.StringVar(&f.region, "region", f.region, "region to sign for")
-	flags.BoolVar(&f.insecure, "insecure", false, "do not check certificates")
-	flags.StringVar(&f.ca, "ca", "", "file with the certificates to trust, in PEM (default those of the system)")
+	f.registerUploads(flags)
+	f.registerReads(flags)
+	f.registerOwn(flags)
+	f.registerTarget(flags)
 	flags.IntVar(&f.serverPID, "server-pid", 0, "process of the server on this machine, to report its CPU time")
 	flags.StringVar(&f.json, "json", "", "also write the report to this file, for compare and merge")
 	flags.StringVar(&f.csv, "csv", "", "also write the report to this file, a line for each kind of request")
+}
+
+func (f *benchFlags) registerUploads(flags *pflag.FlagSet) {
+	flags.StringVar(&f.payload, "payload", "unsigned", "protection of uploads: "+strings.Join(bench.PayloadNames(), ", "))
+	flags.Var(sizeValue(&f.chunkLen, 8<<10, "auto"), "chunk-size", "chunks of a body in chunks; auto is 64KiB signed, 1MiB unsigned")
+	flags.StringVar(&f.checksum, "checksum", client.Checksums[0], "checksum in the trailer: "+strings.Join(client.Checksums, ", "))
+	flags.BoolVar(&f.contentMD5, "content-md5", false, "send Content-MD5 with every upload")
+}
+
+// registerReads adds the flags of operations that read what was made before.
+func (f *benchFlags) registerReads(flags *pflag.FlagSet) {
+	f.cache = string(bench.AsIs)
+	if bench.Reads(f.op) {
+		flags.StringVar(&f.cache, "cache", f.cache, `state of the caches: "warm" reads each object once before; "cold" empties them and reads each object once at most`)
+		flags.StringVar(&f.coldCommand, "cold-command", "", "what empties the caches (default drop the page cache of this machine)")
+	}
+	if defaultObjects[f.op] > 0 {
+		flags.BoolVar(&f.verify, "verify", false, "compare every byte or key that comes back with what was stored")
+		flags.BoolVar(&f.reuse, "reuse", false, "take the objects that a run with the same prefix, seed, sizes and number kept")
+	}
+}
+
+// registerOwn adds the flags that this operation alone has.
+func (f *benchFlags) registerOwn(flags *pflag.FlagSet) {
+	switch f.op {
+	case "range":
+		f.rangeLen, f.rangeAlign = 1<<20, 1
+		flags.Var(sizeValue(&f.rangeLen, 1, "none"), "range-size", "length of a range")
+		flags.Var(sizeValue(&f.rangeAlign, 1, "none"), "range-align", "ranges begin at multiples of this")
+	case "list":
+		flags.IntVar(&f.pageLen, "page", 1000, "keys in a page")
+	case "delete":
+		flags.IntVar(&f.batch, "batch", 100, "keys in a request; 1 is a DELETE of each")
+	case "mixed":
+		flags.StringVar(&f.mix, "mix", "get=45,stat=30,put=15,delete=10", "how often each comes, compared with the others")
+	case "multipart":
+		f.partLen = 16 << 20
+		flags.Var(sizeValue(&f.partLen, 1, "none"), "part-size", "size of a part")
+	case "epoch":
+		flags.IntVar(&f.ranks, "ranks", 1, "processes that train together, each with a share of the samples")
+		flags.IntVar(&f.workers, "workers", 4, "loader workers of each rank, with a connection each")
+		flags.IntVar(&f.batchLen, "batch", 32, "samples that a rank takes for a step")
+		flags.IntVar(&f.prefetch, "prefetch", 2, "batches that a worker reads ahead")
+		flags.Float64Var(&f.stepMS, "step-ms", 0, "how long the accelerators compute for a batch, in milliseconds")
+	case "checkpoint":
+		f.partLen, f.checkpointLen = 16<<20, 256<<20
+		flags.IntVar(&f.writers, "writers", 4, "processes that upload an object each, with a connection each")
+		flags.Var(sizeValue(&f.checkpointLen, 1, "none"), "checkpoint-size", "size of each of these objects")
+		flags.Var(sizeValue(&f.partLen, 1, "none"), "part-size", "size of a part")
+		flags.DurationVar(&f.every, "every", 10*time.Second, "from the beginning of a checkpoint to that of the next")
+	}
+}
+
+// registerTarget adds the flags that say where the server is and what it is to keep.
+func (f *benchFlags) registerTarget(flags *pflag.FlagSet) {
+	flags.StringVar(&f.bucket, "bucket", "penstock-bench", "bucket to use; made if it is not there, and then removed again")
+	flags.StringVar(&f.prefix, "prefix", "", "prefix of all keys (default one that no other run has)")
+	flags.BoolVar(&f.keep, "keep", false, "leave what was made")
+	flags.Uint64Var(&f.seed, "seed", 1, "decides bodies, sizes and order")
+	flags.StringVar(&f.region, "region", fastapi.DefaultRegion, "region to sign for")
+	flags.BoolVar(&f.insecure, "insecure", false, "do not check certificates")
+	flags.StringVar(&f.ca, "ca", "", "file with the certificates to trust, in PEM (default those of the system)")
 }
 
 // options turns flags and arguments into what the library takes.
@@ -102,15 +171,26 @@ func (f *benchFlags) options(args []string, getenv func(string) string) (o bench
 	o = bench.Options{
 		Op: f.op, Bucket: f.bucket, Prefix: f.prefix, Seed: f.seed, Concurrency: f.concurrent, WarmUp: f.warmUp, Duration: f.duration,
 		Objects: f.objects, Rate: f.rate, Stable: bench.Stability{Over: f.stableFor, Within: f.stablePct / 100},
-		Cache: bench.CacheState(f.cache), Verify: f.verify, Keep: f.keep, Reuse: f.reuse,
-		Range:     bench.RangeOptions{Len: f.rangeLen, Align: f.rangeAlign},
-		ServerPID: f.serverPID, ServerCost: true,
+		Cache: bench.CacheState(f.cache), ColdAction: f.emptyCaches, Verify: f.verify, Keep: f.keep, Reuse: f.reuse,
+		Range:      bench.RangeOptions{Len: f.rangeLen, Align: f.rangeAlign},
+		List:       bench.ListOptions{PageLen: f.pageLen},
+		Delete:     bench.DeleteOptions{Batch: f.batch},
+		Multipart:  bench.MultipartOptions{PartLen: f.partLen},
+		Epoch:      bench.EpochOptions{Ranks: f.ranks, Workers: f.workers, BatchLen: f.batchLen, Prefetch: f.prefetch, Step: time.Duration(f.stepMS * float64(time.Millisecond))},
+		Checkpoint: bench.CheckpointOptions{Writers: f.writers, Len: f.checkpointLen, Every: f.every},
+		ServerPID:  f.serverPID, ServerCost: true,
 	}
-	if o.Duration == 0 && o.Objects == 0 {
+	if f.op == "epoch" {
+		o.Concurrency = f.ranks * f.workers
+	}
+	if o.Duration == 0 && (o.Objects == 0 || f.op == "checkpoint") {
 		o.Duration = 10 * time.Second
+		if f.op == "checkpoint" {
+			o.Duration = 3 * f.every
+		}
 	}
-	if o.Objects == 0 && f.op != "put" {
-		o.Objects = defaultObjects
+	if o.Objects == 0 {
+		o.Objects = defaultObjects[f.op]
 	}
 	if f.reuse && f.prefix == "" {
 		return o, errors.New("--reuse needs the --prefix of the run that kept the objects")
@@ -124,8 +204,52 @@ func (f *benchFlags) options(args []string, getenv func(string) string) (o bench
 	if o.Sizes, err = f.sizes(); err != nil {
 		return o, err
 	}
+	if o.Mix, err = f.shares(); err != nil {
+		return o, err
+	}
 	o.Payload, err = f.payloadOptions()
 	return o, err
+}
+
+// mixKinds are the parts of a mixed load, by the names of the operations.
+var mixKinds = map[string]bench.Kind{"get": bench.Get, "stat": bench.Head, "put": bench.Put, "delete": bench.Delete}
+
+func (f *benchFlags) shares() (shares []bench.Share, err error) {
+	for part := range strings.SplitSeq(f.mix, ",") {
+		name, weight, _ := strings.Cut(strings.TrimSpace(part), "=")
+		if name == "" {
+			continue
+		}
+		kind, ok := mixKinds[name]
+		n, err := strconv.Atoi(weight)
+		if !ok || err != nil || n < 0 {
+			return nil, fmt.Errorf("--mix: %q is not get, stat, put or delete, '=' and a whole number", part)
+		}
+		if n > 0 {
+			shares = append(shares, bench.Share{Kind: kind, Weight: n})
+		}
+	}
+	return shares, nil
+}
+
+// dropCaches is where the kernel takes orders to forget what it keeps of files.
+const dropCaches = "/proc/sys/vm/drop_caches"
+
+// emptyCaches makes the next reads cold, as the operator says, or else by dropping the page cache of this machine. A server that has a cache of its
+// own still reads each object once at most.
+func (f *benchFlags) emptyCaches() error {
+	if f.coldCommand != "" {
+		output, err := exec.Command("sh", "-c", f.coldCommand).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", f.coldCommand, err, strings.TrimSpace(string(output)))
+		}
+		return nil
+	}
+	unix.Sync() // Pages that are not written yet stay.
+	if err := os.WriteFile(dropCaches, []byte("3"), 0); err != nil {
+		return fmt.Errorf("%w (give a --cold-command)", err)
+	}
+	return nil
 }
 
 func (f *benchFlags) payloadOptions() (p client.Payload, err error) {
@@ -135,7 +259,7 @@ func (f *benchFlags) payloadOptions() (p client.Payload, err error) {
 	if !slices.Contains(client.Checksums, f.checksum) {
 		return p, fmt.Errorf("--checksum: %q is none of %s", f.checksum, strings.Join(client.Checksums, ", "))
 	}
-	p.Checksum = f.checksum
+	p.Checksum, p.ContentMD5 = f.checksum, f.contentMD5
 	p.ChunkLen = f.chunkLen
 	if p.ChunkLen == 0 {
 		p.ChunkLen = 1 << 20
