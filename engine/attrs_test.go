@@ -174,7 +174,9 @@ func TestUpdateObjectAttrs(t *testing.T) {
 		want Kind
 	}{
 		{"small", func(*ObjectInfo) ([]Attr, error) { return nil, refusal }, KindPrecondition},
-		{"small", func(*ObjectInfo) ([]Attr, error) { return []Attr{{Name: "long", Value: strings.Repeat("x", maxAttrsLen)}}, nil }, KindTooLarge},
+		{"small", func(*ObjectInfo) ([]Attr, error) {
+			return []Attr{{Name: "long", Value: strings.Repeat("x", maxAttrsLen)}}, nil
+		}, KindTooLarge},
 		{"none", func(*ObjectInfo) ([]Attr, error) { return nil, nil }, KindNoSuchObject},
 	} {
 		if _, err := s.UpdateObjectAttrs(t.Context(), testBucket, test.key, CurrentVersion, test.make); KindOf(err) != test.want {

@@ -30,7 +30,7 @@ const maxAdminDoc = 1 << 20
 
 // isAdmin reports whether the request is for the administration API, whether or not it has such a path.
 func (r *request) isAdmin() bool {
-	if r.srv.admin == nil || !strings.HasPrefix(r.rawPath, admin.Prefix+"/") {
+	if r.srv.admin == nil || !strings.HasPrefix(r.rawPath, admin.Prefix+"/") && r.rawPath != metricsPath {
 		return false
 	}
 	_, virtual := virtualBucket(r.host, r.srv.domains)
@@ -40,6 +40,12 @@ func (r *request) isAdmin() bool {
 // routeAdmin finds the operation of a call of the administration API.
 func (r *request) routeAdmin() (*operation, error) {
 	r.level = levelAdmin
+	if r.rawPath == metricsPath {
+		if !isRead(r) {
+			return nil, errMethodNotAllowed
+		}
+		return metricsOperation, nil
+	}
 	route, args, allowed := admin.Match(string(r.ctx.Method()), strings.TrimPrefix(r.rawPath, admin.Prefix))
 	switch {
 	case route != nil:

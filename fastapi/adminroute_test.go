@@ -27,6 +27,20 @@ func (a fakeAdmin) Stats() engine.Stats {
 	return engine.Stats{RingEnters: 7, DriveWrites: 8}
 }
 
+func (a fakeAdmin) Gauges() engine.Gauges {
+	a.enter("Gauges", "")
+	a.mu.Unlock()
+	latency := make([]uint64, 40)
+	latency[3], latency[39] = 2, 1
+	return engine.Gauges{
+		Cells: []engine.CellGauges{{RingReads: 5, JournalLag: 6, K: 2, M: 1}},
+		Drives: []engine.DriveGauges{
+			{DriveInfo: engine.DriveInfo{ID: "one", Path: "/d1", State: "ok", Free: 9}, ReadOps: engine.DriveOps{Count: 3, Bytes: 4, Latency: latency}},
+			{DriveInfo: engine.DriveInfo{ID: "two", State: "missing"}},
+		},
+	}
+}
+
 // failure is the document of a failed call of the administration API.
 func (r *reply) failure(t *testing.T) admin.Failure {
 	t.Helper()

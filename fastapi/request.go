@@ -127,7 +127,9 @@ func (r *request) begin() error {
 	}
 	r.framed = true
 	if _, virtual := virtualBucket(r.host, r.srv.domains); !virtual {
-		r.op = r.srv.health(r)
+		if r.op = r.srv.health(r); r.op == nil {
+			r.op = r.srv.metricsFreely(r)
+		}
 	}
 	if r.op != nil {
 		return nil

@@ -259,6 +259,9 @@ func (op *operation) checkParams(r *request) error {
 // allowedMethods lists the methods that the request's resource has, for the Allow header: those of its sub-resource, or of the
 // resource itself where there is no such sub-resource.
 func allowedMethods(r *request) string {
+	if r.rawPath == metricsPath {
+		return "GET, HEAD"
+	}
 	if r.level == levelAdmin {
 		_, _, methods := admin.Match("", strings.TrimPrefix(r.rawPath, admin.Prefix))
 		return strings.Join(methods, ", ")

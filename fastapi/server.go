@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
 	"penstock/fastapi/admin"
@@ -27,7 +28,8 @@ import (
 // Options configure a Server.
 type Options struct {
 	Store   Store         // Required.
-	Admin   admin.Store   // What the administration API works on; nil means that there is none.
+	Admin   admin.Store   // What the administration API and the metrics work on; nil means that there is neither.
+	Metrics Metrics       // Who may read the metrics, besides administrators.
 	Secrets sigv4.Secrets // Required: the secrets of the access keys that may be used.
 
 	// Region that requests must be signed for. Empty accepts any, and the region shown to clients is DefaultRegion.
@@ -78,6 +80,7 @@ type Server struct {
 	hashes   hashes
 	hostID   string
 	admin    *admin.API            // nil without one.
+	registry *prometheus.Registry  // Of metrics; nil without an administration API.
 	tallies  map[*operation]*tally // Never changed.
 	http     *fasthttp.Server
 
@@ -116,6 +119,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, tallies: tallies()}
 	if opts.Admin != nil {
 		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s})
+		s.registry = s.newRegistry(opts.Admin)
 	}
 	for _, d := range opts.Domains {
 		d = strings.ToLower(strings.Trim(d, "."))

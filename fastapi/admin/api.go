@@ -10,6 +10,7 @@ import (
 type Store interface {
 	Info() engine.Info
 	Stats() engine.Stats
+	Gauges() engine.Gauges
 }
 
 // Front is what the API needs of the front end.

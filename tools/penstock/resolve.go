@@ -65,6 +65,9 @@ func resolve(s *settings, flags *pflag.FlagSet, args []string, getenv func(strin
 	if s.drives, err = expandDrives(patterns); err != nil {
 		return fmt.Errorf("%s%w", where, err)
 	}
+	if s.metricsToken, err = secretEnv(metricsTokenEnv, getenv); err != nil {
+		return err
+	}
 	if s.root, err = givenCredentials(getenv); err != nil {
 		return err
 	}

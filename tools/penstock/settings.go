@@ -16,6 +16,9 @@ import (
 // envPrefix stands before the name of a setting in the environment: --log-level is PENSTOCK_LOG_LEVEL.
 const envPrefix = "PENSTOCK_"
 
+// metricsTokenEnv names the bearer token that Prometheus shows. With _FILE after the name it is in a file.
+const metricsTokenEnv = envPrefix + "METRICS_TOKEN"
+
 // unset is the value of a number that nobody chose.
 const unset = -1
 
@@ -42,7 +45,9 @@ type settings struct {
 	logLevel  string
 	logFormat string
 
-	root credentials // Of the environment alone: a flag would show in the list of processes.
+	metrics      string      // Who may read them.
+	metricsToken string      // Of the environment alone, too.
+	root         credentials // Of the environment alone: a flag would show in the list of processes.
 }
 
 // The rungs of the I/O ladder an operator may start from, best first. "auto" starts from the best.
@@ -55,7 +60,7 @@ const defaultAddress = "127.0.0.1:9000"
 // newSettings returns the defaults and the flags that change them.
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
-		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], logLevel: "info", logFormat: "auto",
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags.SortFlags = false // In the order of importance, as listed here.
@@ -72,6 +77,8 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(domainsValue(&s.domains), "domain", "also serve buckets as hosts below this domain; may be given again")
 	flags.Var(textValue(&s.tlsCert, "FILE"), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes")
 	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
+	flags.Var(choiceValue(&s.metrics, "admin", "open"), "metrics",
+		"who may read /penstock/metrics: admin, which is also whoever shows the bearer token in "+metricsTokenEnv+", or open, which is everybody")
 	flags.Var(choiceValue(&s.logLevel, "debug", "info", "warn", "error"), "log-level", "least level to log: debug, info, warn, error")
 	flags.Var(choiceValue(&s.logFormat, "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal")
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")

@@ -28,6 +28,7 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 	server, err := fastapi.New(fastapi.Options{
 		Store:     store,
 		Admin:     store,
+		Metrics:   fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
 		Secrets:   rootAlone{root},
 		Region:    s.region,
 		Domains:   s.domains,
