@@ -39,7 +39,7 @@ func Merge(reports []*Report) (*Report, error) {
 	}
 	merged.Results, merged.Hosts, merged.Failures, merged.Late = nil, nil, nil, nil
 	merged.Costs = Costs{}
-	merged.Extra = Extra{}
+	merged.Extra, merged.Ceilings = Extra{}, nil
 	for _, r := range reports {
 		merged.Results = addResults(merged.Results, r.Results)
 		merged.addHosts(r.Hosts)

@@ -44,6 +44,7 @@ type Options struct {
 	Epoch      EpochOptions
 	Checkpoint CheckpointOptions
 
+	Roof       Roof           // What the servers' machine could do at best.
 	ServerPID  int            // Process whose CPU time is the server's, on this machine; 0 = unknown.
 	ServerCost bool           // Ask the hosts what they spent.
 	Progress   func(Progress) // Called once a second, and while objects are made; may be nil.

@@ -31,6 +31,7 @@ type Report struct {
 	Late     *Lateness    `json:"late,omitempty"`
 	Costs    Costs        `json:"costs"`
 	Extra    Extra        `json:"extra"`
+	Ceilings []Ceiling    `json:"ceilings,omitempty"` // The one that binds first.
 
 	Generators int `json:"generators"` // Reports that were merged into this one, itself included.
 }
@@ -134,6 +135,7 @@ func (r *run) report(report *Report) {
 		report.Late = &Lateness{Delay: r.late.Snapshot(), Unsent: r.pacer.waiting()}
 	}
 	report.Extra = r.extra
+	report.Ceilings = report.ceilings(&r.opts, r.opts.Roof)
 }
 
 func resultsOf(all []measured) (results []Result) {

@@ -32,6 +32,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	table.Flush()
 	r.describeExtra(&b)
 	r.describeCosts(&b)
+	r.describeCeilings(&b)
 	r.describeFailures(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -144,6 +145,19 @@ func (r *Report) describeCosts(b *strings.Builder) {
 	if r.Late != nil {
 		fmt.Fprintf(b, "sent after it was due: p50 %s, p99 %s, max %s; never sent: %d\n", FormatDuration(r.Late.Delay.Quantile(0.5)),
 			FormatDuration(r.Late.Delay.Quantile(0.99)), FormatDuration(r.Late.Delay.Max), r.Late.Unsent)
+	}
+}
+
+func (r *Report) describeCeilings(b *strings.Builder) {
+	for i, c := range r.Ceilings {
+		lead := "nearest ceiling"
+		if i > 0 {
+			lead = "next           "
+		}
+		fmt.Fprintf(b, "%s  %s: at %s (%s)\n", lead, c.Name, formatShare(c.Share, 1), c.Made)
+	}
+	if cores, ok := r.LineRateCores(); ok {
+		fmt.Fprintf(b, "100 GbE would take %.1f cores at this cost of a byte\n", cores)
 	}
 }
 

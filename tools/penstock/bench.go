@@ -44,7 +44,7 @@ func newBenchCommand(p *process) *cobra.Command {
 	for i, name := range names {
 		cmd.AddCommand(newLoadCommand(p, name, about[i]))
 	}
-	cmd.AddCommand(newCompareCommand(p), newMergeCommand(p))
+	cmd.AddCommand(newCompareCommand(p), newMergeCommand(p), newHostCommand(p))
 	return cmd
 }
 

@@ -89,6 +89,9 @@ func TestBenchMistakes(t *testing.T) {
 		{"compare /nowhere/a.json /nowhere/b.json", "no such file"},
 		{"merge a.json", "at least 2"},
 		{"merge " + sizes + " " + sizes, "not a report"},
+		{"host --parity 20", "--parity 20"},
+		{"host --parity 3 /a /b", "--parity 3"},
+		{"get --host /nowhere/at/all " + endpoint, "--host: "},
 		{"get --json /nowhere/at/all/r.json " + endpoint, "no such file"},
 	} {
 		code, stdout, stderr := runBenchCommand(t, benchEnv, strings.Fields(test.args)...)
@@ -148,6 +151,20 @@ func TestBenchFiles(t *testing.T) {
 	}
 	if code, _, stderr := runBenchCommand(t, benchEnv, "merge", a, b); code != exitMistake || !strings.Contains(stderr, "same time") {
 		t.Errorf("merge: got %d, %q", code, stderr)
+	}
+}
+
+// TestBenchHost measures this machine, and a later report tells its result as a share of it.
+func TestBenchHost(t *testing.T) {
+	_, server := startFake(t, false)
+	file := filepath.Join(t.TempDir(), "host.json")
+	code, stdout, stderr := runBenchCommand(t, benchEnv, "host", "--file", file)
+	if code != exitOK || !strings.Contains(stdout, "SHA-256") {
+		t.Fatalf("got %d, %q, %q", code, stdout, stderr)
+	}
+	code, stdout, stderr = runBenchCommand(t, benchEnv, "put", "--objects", "20", "--host", file, "--server-pid", strconv.Itoa(os.Getpid()), server.URL)
+	if code != exitOK || !strings.Contains(stdout, "nearest ceiling") || !strings.Contains(stdout, "100 GbE would take") {
+		t.Errorf("got %d, %q, %q", code, stdout, stderr)
 	}
 }
 

@@ -61,8 +61,10 @@ type benchFlags struct {
 	every                time.Duration
 	coldCommand          string
 
-	serverPID int
-	json, csv string
+	serverPID   int
+	serverCores float64
+	host        string
+	json, csv   string
 }
 
 // defaultObjects are made for operations that need some, unless told otherwise: enough to choose from, soon made.
@@ -100,6 +102,8 @@ func (f *benchFlags) register(flags *pflag.FlagSet) {
 	f.registerOwn(flags)
 	f.registerTarget(flags)
 	flags.IntVar(&f.serverPID, "server-pid", 0, "process of the server on this machine, to report its CPU time")
+	flags.Float64Var(&f.serverCores, "server-cores", 0, "cores that the servers have in all (default those of --server-pid, or of the machine)")
+	flags.StringVar(&f.host, "host", "", `what "bench host" measured on the servers' machine (default as kept by it on this one)`)
 	flags.StringVar(&f.json, "json", "", "also write the report to this file, for compare and merge")
 	flags.StringVar(&f.csv, "csv", "", "also write the report to this file, a line for each kind of request")
 }
@@ -207,7 +211,10 @@ func (f *benchFlags) options(args []string, getenv func(string) string) (o bench
 	if o.Mix, err = f.shares(); err != nil {
 		return o, err
 	}
-	o.Payload, err = f.payloadOptions()
+	if o.Payload, err = f.payloadOptions(); err != nil {
+		return o, err
+	}
+	o.Roof, err = f.roof()
 	return o, err
 }
 
