@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release test-ansible fmt clean
+.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release test-ansible test-grafana fmt clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ deb: build ## Debian package of this machine's architecture, in dist/
 
 test-ansible: build ## Lint the Ansible roles and run them against this machine with loop devices; needs root, skips with a reason
 	tools/ansible/test/ci.sh bin/penstock
+
+test-grafana: build ## Check the alert rules, and evaluate every panel of the dashboard with a real Prometheus; skips with a reason
+	tools/grafana/test/run.sh bin/penstock
 
 release: ## Reproducible binaries and packages for amd64 and arm64, bill of materials, checksums, in dist/
 	tools/release/release.sh '$(VERSION)' '$(COMMIT)'
