@@ -65,6 +65,8 @@ bench: ## All benchmarks; with BASE=<ref> both sides ten times, compared
 torture: ## Thousands of kill -9 of the real binary (KILLS=3000), faults of every kind, then every fuzz target for a minute
 	$(GO) test -tags invariants -timeout 0 -count 1 -v -run TestKill ./tools/killtest -kills $(KILLS)
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestEveryFault ./engine -faults 50
+	$(GO) test -tags invariants -timeout 0 -count 1 -run TestAgainstReference ./fastapi/policy -pairs 3000000
+	$(GO) test -tags invariants -timeout 0 -count 1 -run TestDerivedIsNeverMore ./fastapi/iam -derived 100000
 	$(MAKE) fuzz FUZZTIME=1m
 
 deb: build ## Debian package of this machine's architecture, in dist/

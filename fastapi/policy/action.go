@@ -45,16 +45,29 @@ var actionTable = [...]struct {
 		RestoreObject UpdateObjectEncryption`},
 	{"s3express", OnBucket, `CreateSession`},
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
-	// The administration of this server. What is read tells about the machine; what is written changes it.
-	{"penstock", OnService, `ReadServer ManageServer ReadDrives ManageDrives ReadBuckets ManageBuckets ReadIdentities ManageIdentities
-		ManageOwnKeys ExplainAccess ReadMetrics`},
+	// The administration of this server: an action for each route of its API.
+	{"admin", OnService, `Other OpenAPI Info Cost`},
 }
 
 type actionInfo struct {
-	name  string // As documented, such as "s3:GetObject".
-	lower string
-	level Level
+	name    string // As documented, such as "s3:GetObject".
+	lower   string
+	level   Level
+	service service
 }
+
+// service is whose resources an action is done to. A resource of one service is never one of another, so that naming
+// every bucket allows nothing that is not done to buckets.
+type service uint8
+
+const (
+	anyService service = iota // Of a resource that a policy gives as "*".
+	s3Service
+	stsService // Its resources are roles, which have ARNs of iam.
+	adminService
+)
+
+var services = map[string]service{"s3": s3Service, "s3express": s3Service, "sts": stsService, "iam": stsService, "admin": adminService}
 
 // maxActions bounds the table: an Action is a byte, and a set of them four words.
 const maxActions = 256
@@ -65,7 +78,7 @@ var actions = func() []actionInfo {
 	for _, row := range actionTable {
 		for _, name := range strings.Fields(row.names) {
 			name = row.service + ":" + name
-			all = append(all, actionInfo{name, strings.ToLower(name), row.level})
+			all = append(all, actionInfo{name, strings.ToLower(name), row.level, services[row.service]})
 		}
 	}
 	if len(all) > maxActions {

@@ -24,11 +24,17 @@ type statement struct {
 	deny        bool
 	who         *principals // nil for everybody.
 	notWho      bool
-	actions     actionSet // Already inverted for NotAction.
-	resources   []pattern // Those of S3: what names other services matches nothing.
+	actions     actionSet  // Already inverted for NotAction.
+	resources   []resource // Those of services that are here: what names others matches nothing.
 	notResource bool
 	anyResource bool // A document ForTrust names none.
 	conditions  []condition
+}
+
+// resource is a pattern for resources of one service: "bucket/key" of S3, a whole ARN of others.
+type resource struct {
+	pattern
+	service service
 }
 
 // ResourcePrefix is what the ARN of a bucket or object begins with.
@@ -211,52 +217,52 @@ func (c *compiler) statement(n *node) (s statement, err error) {
 }
 
 // resources compiles the ARNs of a statement. What is not of S3 may stand in the policy of an identity, and matches nothing here.
-func (c *compiler) resources(n *node) ([]pattern, error) {
+func (c *compiler) resources(n *node) ([]resource, error) {
 	names, ok := n.texts()
 	if !ok || len(names) == 0 {
 		return nil, malformed("Policy has invalid resource")
 	}
-	var all []pattern
+	var all []resource
 	for _, name := range names {
 		if c.use == ForBucket && !strings.HasPrefix(name, ResourcePrefix+c.bucket) {
 			return nil, malformed("Policy has invalid resource")
 		}
-		path, ours, ok := resourcePath(name)
+		path, of, ours, ok := resourcePath(name)
 		if !ok {
 			return nil, malformed("Policy has invalid resource")
 		}
 		if !ours {
 			continue
 		}
-		p, ok := compilePattern(path, patternSyntax{wildcards: true, variables: c.variables})
+		p, ok := compilePattern(path, patternSyntax{wildcards: true, variables: c.variables, arn: of == stsService || of == adminService})
 		if !ok || c.use == ForBucket && !p.within(c.bucket) {
 			return nil, malformed("Policy has invalid resource")
 		}
-		all = append(all, p)
+		all = append(all, resource{p, of})
 	}
 	return all, nil
 }
 
-// resourcePath takes the part of an ARN that names bucket and key. "*" is every resource there is.
-func resourcePath(name string) (path string, ours, ok bool) {
+// resourcePath takes the part of an ARN of S3 that names bucket and key; of other services that are here, the whole ARN. "*" is every
+// resource there is.
+func resourcePath(name string) (path string, of service, ours, ok bool) {
 	if name == "*" {
-		return name, true, true
+		return name, anyService, true, true
 	}
 	parts := strings.SplitN(name, ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" || parts[2] == "" || strings.ContainsAny(parts[2], "*?") {
-		return "", false, false
+		return "", 0, false, false
 	}
-	if parts[2] != "s3" && parts[2] != "s3express" {
-		return "", false, true
+	of, ours = services[parts[2]]
+	if !ours || of != s3Service {
+		return name, of, ours, true
 	}
-	for i, own := range []string{1: "aws", 3: "", 4: ""} {
-		if i == 1 || i >= 3 {
-			if p := wildcards(parts[i]); p.match(nil, own) != matchYes {
-				return "", false, true
-			}
+	for _, part := range [...]struct{ pattern, own string }{{parts[1], "aws"}, {parts[3], ""}, {parts[4], ""}} {
+		if p := wildcards(part.pattern); p.match(nil, part.own) != matchYes {
+			return "", of, false, true
 		}
 	}
-	return parts[5], true, parts[5] != ""
+	return parts[5], of, true, parts[5] != ""
 }
 
 // within reports whether everything that a pattern matches is the bucket or something in it.
@@ -316,9 +322,9 @@ func (c *compiler) actions(s *statement, n *node, not bool) error {
 }
 
 // applies reports whether some of the actions can be done to some of the resources.
-func applies(set *actionSet, resources []pattern) bool {
+func applies(set *actionSet, resources []resource) bool {
 	levels := set.levels()
-	return slices.ContainsFunc(resources, func(p pattern) bool {
+	return slices.ContainsFunc(resources, func(p resource) bool {
 		return levels[OnBucket] && p.forLevel(OnBucket) || levels[OnObject] && p.forLevel(OnObject)
 	})
 }

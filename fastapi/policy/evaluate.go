@@ -4,7 +4,7 @@ package policy
 // the evaluation.
 type Request struct {
 	Action    Action
-	Resource  string // "bucket/key", "bucket", or "" for the service.
+	Resource  string // "bucket/key", "bucket", or "" for the service; the whole ARN of a role.
 	Principal Principal
 	Values    Values // nil has no value for any key.
 
@@ -136,7 +136,11 @@ func (s *statement) namesPrincipal(who *Principal) bool {
 
 func (s *statement) namesResource(e *evaluation) bool {
 	result := matchNo
+	of := actions[e.r.Action].service
 	for i := range s.resources {
+		if s.resources[i].service != of && s.resources[i].service != anyService {
+			continue
+		}
 		m := s.resources[i].match(e, e.r.Resource)
 		if m == matchYes {
 			result = m

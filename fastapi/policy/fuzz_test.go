@@ -3,7 +3,10 @@ package policy
 import (
 	"encoding/json"
 	"errors"
+	"regexp"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // FuzzParse: a document is a policy that can be asked anything, or an *Error. What is a policy is JSON to others too.
@@ -24,7 +27,7 @@ func FuzzParse(f *testing.F) {
 		}
 		p.Public()
 		p.Identities()
-		for _, who := range randomUsers {
+		for _, who := range []Principal{{}, {Kind: Root, ARN: RootARN}, {Kind: User, ARN: UserARN("alice")}, {Kind: Session, ARN: SessionARN("r", "s"), Role: RoleARN("r")}} {
 			r := Request{Action: MustAction("s3:GetObject"), Resource: "bucket/a/b", Principal: who, Values: mapValues{"aws:username": {"a*"}, "s3:requestobjecttagkeys": {"a", "b"}, "s3:prefix": {""}}}
 			if effect, err := p.Evaluate(&r); err != nil || effect > Denies {
 				t.Fatalf("got %v, %v", effect, err)
@@ -40,19 +43,12 @@ func FuzzPattern(f *testing.F) {
 	f.Add("**a**", "bab")
 	f.Add("?é*", "xé")
 	f.Fuzz(func(t *testing.T, text, s string) {
-		if len(text) > 200 || len(s) > 200 || !json.Valid([]byte(`"`+"x"+`"`)) {
-			return
+		if len(text) > 200 || len(s) > 200 || !utf8.ValidString(text) || !utf8.ValidString(s) {
+			return // A regular expression reads broken text by other rules.
 		}
-		for _, c := range []string{text, s} {
-			for _, r := range c {
-				if r == '\uFFFD' {
-					return // A regular expression reads broken text by other rules.
-				}
-			}
-		}
+		expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(text))
+		want := regexp.MustCompile("(?s)^" + expression + "$").MatchString(s)
 		p := wildcards(text)
-		want := refGlob(text, true).MatchString(s)
-		delete(refCompiled, refGlob(text, true).String())
 		if got := p.match(nil, s) == matchYes; got != want {
 			t.Errorf("%q on %q: got %v, want %v", text, s, got, want)
 		}

@@ -1,18 +1,16 @@
-package policy
+package policy_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"penstock/fastapi/policy"
+	"penstock/fastapi/policy/policytest"
 )
 
 var pairs = flag.Int("pairs", 20_000, "random pairs of policies and requests to compare with the reference evaluator")
@@ -30,219 +28,6 @@ func newRNG(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// mapValues gives a request of the reference to the package, in the kinds that the server gives.
-type mapValues map[string][]string
-
-func (m mapValues) Lookup(key Key, dst []Value) ([]Value, error) {
-	name := strings.ToLower(keyName(key.ID))
-	if key.Name != "" {
-		name += "/" + key.Name
-	}
-	for _, text := range m[name] {
-		v := Text(text)
-		switch key.ID {
-		case KeySourceIP:
-			v = Addr(netip.MustParseAddr(text))
-		case KeyCurrentTime:
-			t, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return nil, err
-			}
-			v = Time(t)
-		case KeyMaxKeys:
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
-				v = Int(n)
-			}
-		}
-		dst = append(dst, v)
-	}
-	return dst, nil
-}
-
-func keyName(id KeyID) string {
-	for i := range keyTable {
-		if keyTable[i].id == id {
-			return keyTable[i].name
-		}
-	}
-	return ""
-}
-
-func pick[T any](rng *rand.Rand, from ...T) T { return from[rng.IntN(len(from))] }
-
-func some[T any](rng *rand.Rand, from ...T) any {
-	if rng.IntN(2) == 0 {
-		return pick(rng, from...)
-	}
-	list := []T{}
-	for range rng.IntN(3) + 1 {
-		list = append(list, pick(rng, from...))
-	}
-	return list
-}
-
-var (
-	randomActions  = []string{"s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:GetObjectVersion", "s3:DeleteObject", "s3:ListAllMyBuckets"}
-	randomPatterns = []string{"s3:GetObject", "s3:Get*", "s3:*", "*", "s3:PutObject", "S3:getobject", "s3:?etObject", "s3:List*", "s3:*Object", "s3:DeleteObject", "iam:GetUser"}
-	randomKeys     = []string{"a", "a/b", "home/alice/x", "home/bob/y", "home/*/z", "é/1", "x?y", "a:b:c:d:e:f:g"}
-	randomUsers    = []Principal{
-		{Kind: Anonymous},
-		{Kind: Root, ARN: RootARN, CanonicalID: strings.Repeat("0", 64)},
-		{Kind: User, ARN: UserARN("alice"), CanonicalID: strings.Repeat("a", 64)},
-		{Kind: User, ARN: UserARN("*"), CanonicalID: strings.Repeat("b", 64)},
-		{Kind: Session, ARN: SessionARN("loader", "s1"), Role: RoleARN("loader")},
-	}
-	randomTexts = []string{"", "a", "alice", "home/", "home/alice/", "A", "home/*/", "true", "x?y", "é"}
-	randomLikes = []string{"", "*", "a*", "?", "*/*", "home/${aws:username}/*", "${aws:username}", "${s3:prefix, 'a'}", "${*}", "x${?}y", "h*e/?*", "${aws:PrincipalTag/team}", "a${$}"}
-	randomARNs  = []string{RootARN, UserARN("alice"), "arn:aws:iam::*:user/*", "arn:aws:*::" + Account + ":*", "*:*:*:*:*:*", "arn:aws:iam::" + Account + ":user/${aws:username}", "*", "arn:aws:sts::*:assumed-role/loader/*"}
-	randomNets  = []string{"10.0.0.0/8", "10.1.2.3", "192.168.0.0/16", "2001:db8::/32", "0.0.0.0/0", "::/0"}
-	randomAddrs = []string{"10.1.2.3", "10.1.2.4", "192.168.7.7", "2001:db8::1", "8.8.8.8"}
-	randomDates = []string{"2026-01-01T00:00:00Z", "2026-06-01T12:30:00Z", "2026-06-01T14:30:00+02:00", "1780000000", "2027", "2026-06-01"}
-	randomNums  = []string{"0", "1", "10", "1000", "1.5", "-1", "007"}
-	randomTags  = []string{"team", "stage", "Team"}
-)
-
-func randomResource(rng *rand.Rand, bucket string) string {
-	return pick(rng, "*", "arn:aws:s3:::*", "arn:aws:s3:::"+bucket, "arn:aws:s3:::"+bucket+"/*", "arn:aws:s3:::"+bucket+"/a", "arn:aws:s3:::"+bucket+"/home/${aws:username}/*",
-		"arn:aws:s3:::other/*", "arn:*:s3:::"+bucket+"/?", "arn:aws:s3:::"+bucket+"/a*/*b", "arn:aws:s3:::"+bucket+"*", "arn:aws:s3:::"+bucket+"/${aws:PrincipalTag/team}/*",
-		"arn:aws:s3:::"+bucket+"/home/${*}/*", "arn:aws:sqs:us-east-1:1:queue", "arn:aws:s3:::"+bucket+"/*:*")
-}
-
-func randomPrincipal(rng *rand.Rand) any {
-	if rng.IntN(3) == 0 {
-		return "*"
-	}
-	return map[string]any{
-		pick(rng, "AWS", "AWS", "AWS", "CanonicalUser"): nil,
-	}
-}
-
-func fillPrincipal(rng *rand.Rand, v any) any {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return v
-	}
-	for kind := range m {
-		if kind == "AWS" {
-			m[kind] = some(rng, "*", Account, RootARN, UserARN("alice"), UserARN("carol"), RoleARN("loader"), SessionARN("loader", "s1"), SessionARN("loader", "s2"))
-		} else {
-			m[kind] = some(rng, strings.Repeat("0", 64), strings.Repeat("a", 64), strings.Repeat("f", 64))
-		}
-	}
-	return m
-}
-
-func randomCondition(rng *rand.Rand) (operator, key string, values any) {
-	base := pick(rng, slices.Sorted(maps.Keys(operators))...)
-	text := pick(rng, "s3:prefix", "aws:username", "S3:Delimiter", "aws:UserAgent", "s3:RequestObjectTagKeys", "aws:TagKeys", "s3:ExistingObjectTag/team", "s3:RequestObjectTag/stage", "aws:PrincipalTag/team")
-	switch {
-	case base == "Null":
-		key, values = text, some(rng, "true", "false")
-	case base == "Bool":
-		key, values = pick(rng, "aws:SecureTransport", text), any(rng.IntN(2) == 0)
-	case base == "BinaryEquals":
-		key, values = text, some(rng, "YQ==", "aG9tZS8=", "")
-	case strings.HasSuffix(base, "IpAddress"):
-		key, values = pick(rng, "aws:SourceIp", "aws:sourceip"), some(rng, randomNets...)
-	case strings.HasPrefix(base, "Numeric"):
-		key, values = pick(rng, "s3:max-keys", "s3:signatureAge", text), some(rng, randomNums...)
-	case strings.HasPrefix(base, "Date"):
-		key, values = pick(rng, "aws:CurrentTime", "s3:object-lock-retain-until-date"), some(rng, randomDates...)
-	case strings.HasPrefix(base, "Arn"):
-		key, values = pick(rng, "aws:PrincipalArn", "aws:SourceArn"), some(rng, randomARNs...)
-	default:
-		key, values = text, some(rng, append(slices.Clone(randomTexts), randomLikes...)...)
-	}
-	if base != "Null" {
-		base = pick(rng, "", "", "", "ForAllValues:", "ForAnyValue:") + base + pick(rng, "", "", "IfExists")
-	}
-	return base, key, values
-}
-
-// randomPolicy returns a document. sure ones never deny, so that something is allowed often enough.
-func randomPolicy(rng *rand.Rand, use Use, bucket string) string {
-	var statements []any
-	for range rng.IntN(4) + 1 {
-		s := map[string]any{"Effect": pick(rng, "Allow", "Allow", "Allow", "Deny")}
-		s[pick(rng, "Action", "Action", "Action", "NotAction")] = some(rng, randomPatterns...)
-		s[pick(rng, "Resource", "Resource", "Resource", "NotResource")] = func() any {
-			list := []string{}
-			for range rng.IntN(2) + 1 {
-				list = append(list, randomResource(rng, bucket))
-			}
-			return list
-		}()
-		if use == ForBucket {
-			s[pick(rng, "Principal", "Principal", "NotPrincipal")] = fillPrincipal(rng, randomPrincipal(rng))
-		}
-		for range rng.IntN(3) {
-			operator, key, values := randomCondition(rng)
-			conditions, _ := s["Condition"].(map[string]any)
-			if conditions == nil {
-				conditions = map[string]any{}
-				s["Condition"] = conditions
-			}
-			conditions[operator] = map[string]any{key: values}
-		}
-		statements = append(statements, s)
-	}
-	doc := map[string]any{"Statement": statements}
-	if v := pick(rng, "2012-10-17", "2012-10-17", "2008-10-17", ""); v != "" {
-		doc["Version"] = v
-	}
-	text, err := json.Marshal(doc)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
-}
-
-func randomRequest(rng *rand.Rand, bucket string) refRequest {
-	r := refRequest{action: pick(rng, randomActions...), principal: pick(rng, randomUsers...), context: map[string][]string{}}
-	switch MustAction(r.action).Level() {
-	case OnService:
-		r.resource = ResourcePrefix
-	case OnBucket:
-		r.resource = ResourcePrefix + bucket
-	default:
-		r.resource = ResourcePrefix + bucket + "/" + pick(rng, randomKeys...)
-	}
-	set := func(key string, values ...string) {
-		if rng.IntN(3) > 0 {
-			r.context[key] = values
-		}
-	}
-	list := func(from []string) (values []string) {
-		for range rng.IntN(3) + 1 {
-			values = append(values, pick(rng, from...))
-		}
-		return values
-	}
-	set("s3:prefix", pick(rng, randomTexts...))
-	set("s3:delimiter", pick(rng, "/", ""))
-	set("aws:useragent", pick(rng, randomTexts...))
-	set("aws:securetransport", pick(rng, "true", "false"))
-	set("aws:sourceip", pick(rng, randomAddrs...))
-	set("aws:currenttime", pick(rng, "2026-06-01T12:30:00Z", "2025-01-01T00:00:00Z", "2028-01-01T00:00:00Z"))
-	set("s3:max-keys", pick(rng, append([]string{"x"}, randomNums...)...))
-	set("s3:signatureage", pick(rng, randomNums...))
-	set("s3:object-lock-retain-until-date", pick(rng, "2026-06-01T12:30:00Z", "never", "2026-06-01"))
-	set("s3:requestobjecttagkeys", list(randomTags)...)
-	set("aws:tagkeys", list(randomTags)...)
-	for _, tag := range randomTags {
-		set("s3:existingobjecttag/"+tag, pick(rng, randomTexts...))
-		set("s3:requestobjecttag/"+tag, pick(rng, randomTexts...))
-		set("aws:principaltag/"+tag, pick(rng, randomTexts...))
-	}
-	if r.principal.Kind == User {
-		r.context["aws:username"] = []string{strings.TrimPrefix(r.principal.ARN, UserARN(""))}
-	}
-	if r.principal.Kind != Anonymous {
-		r.context["aws:principalarn"] = []string{r.principal.ARN}
-	}
-	return r
-}
-
 // TestAgainstReference compares decisions on random policies and requests with those of the specification.
 func TestAgainstReference(t *testing.T) {
 	rng := newRNG(t)
@@ -250,12 +35,12 @@ func TestAgainstReference(t *testing.T) {
 	refused := map[string]int{}
 	for n := 0; n < *pairs; {
 		const bucket = "bucket"
-		p := refPolicies{root: rng.IntN(12) == 0, granted: rng.IntN(20) == 0, restricted: rng.IntN(5) == 0}
-		set := Set{Root: p.root, Granted: p.granted, Restricted: p.restricted}
-		parse := func(use Use) (string, *Policy) {
+		p := policytest.Policies{Root: rng.IntN(12) == 0, Granted: rng.IntN(20) == 0, Restricted: rng.IntN(5) == 0}
+		set := policy.Set{Root: p.Root, Granted: p.Granted, Restricted: p.Restricted}
+		parse := func(use policy.Use) (string, *policy.Policy) {
 			for {
-				text := randomPolicy(rng, use, bucket)
-				compiled, err := Parse([]byte(text), use, bucket)
+				text := policytest.RandomPolicy(rng, use, bucket)
+				compiled, err := policy.Parse([]byte(text), use, bucket)
 				if err == nil {
 					return text, compiled
 				}
@@ -263,26 +48,26 @@ func TestAgainstReference(t *testing.T) {
 			}
 		}
 		for range rng.IntN(3) {
-			text, compiled := parse(ForIdentity)
-			p.identity, set.Identity = append(p.identity, text), append(set.Identity, Named{Policy: compiled})
+			text, compiled := parse(policy.ForIdentity)
+			p.Identity, set.Identity = append(p.Identity, text), append(set.Identity, policy.Named{Policy: compiled})
 		}
 		if rng.IntN(2) == 0 {
-			p.bucket, set.Bucket = parse(ForBucket)
+			p.Bucket, set.Bucket = parse(policy.ForBucket)
 		}
 		if rng.IntN(5) == 0 {
-			text, compiled := parse(ForIdentity)
-			p.boundary, set.Boundary = text, &Named{Policy: compiled}
+			text, compiled := parse(policy.ForIdentity)
+			p.Boundary, set.Boundary = text, &policy.Named{Policy: compiled}
 		}
 		for range rng.IntN(5) / 3 {
-			text, compiled := parse(ForIdentity)
-			p.session, set.Session = append(p.session, text), append(set.Session, Named{Policy: compiled})
+			text, compiled := parse(policy.ForIdentity)
+			p.Session, set.Session = append(p.Session, text), append(set.Session, policy.Named{Policy: compiled})
 		}
-		var r Request
+		var r policy.Request
 		for range 10 {
-			ref := randomRequest(rng, bucket)
-			want := refDecide(p, ref)
-			r.Action, r.Resource = MustAction(ref.action), strings.TrimPrefix(ref.resource, ResourcePrefix)
-			r.Principal, r.Values = ref.principal, mapValues(ref.context)
+			ref := policytest.RandomRequest(rng, bucket)
+			want := policytest.Decide(p, ref)
+			r.Action, r.Resource = policy.MustAction(ref.Action), strings.TrimPrefix(ref.Resource, policy.ResourcePrefix)
+			r.Principal, r.Values = ref.Principal, policytest.Values(ref.Context)
 			got := set.Decide(&r)
 			if got.Allowed != want || got.Err != nil {
 				t.Fatalf("policies %+v\nrequest %+v\ngot %+v, want %v", p, ref, got, want)

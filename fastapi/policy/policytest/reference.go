@@ -1,4 +1,4 @@
-package policy
+package policytest
 
 import (
 	"encoding/base64"
@@ -8,70 +8,70 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"penstock/fastapi/policy"
 )
 
-// This file is the specification of evaluation: slow, and written to be obviously right. It reads the JSON anew for each request,
-// knows nothing of how the package compiles it, and shares no code with it.
-
-// refRequest is a request as the specification sees it: text alone.
-type refRequest struct {
-	action    string
-	resource  string // The whole ARN.
-	principal Principal
-	context   map[string][]string // By key in lower case; tags keep the case of their name.
+// Request is a request as the specification sees it: text alone.
+type Request struct {
+	Action    string
+	Resource  string // The whole ARN.
+	Principal policy.Principal
+	Context   map[string][]string // By key in lower case; tags keep the case of their name.
 }
 
-// refPolicies are the policies that bear on it.
-type refPolicies struct {
-	root       bool
-	granted    bool
-	restricted bool
-	identity   []string
-	bucket     string
-	boundary   string
-	session    []string
+// Policies are the policies that bear on it.
+type Policies struct {
+	Root       bool
+	Granted    bool
+	Restricted bool
+	Identity   []string
+	Bucket     string
+	Boundary   string
+	Session    []string
 }
 
-// refDecide says whether a request is allowed.
-func refDecide(p refPolicies, r refRequest) bool {
+// Decide says whether a request is allowed.
+func Decide(p Policies, r Request) bool {
 	denied := false
 	allows := func(document string) bool {
-		allow, deny := refPolicy(document, r)
+		allow, deny := evaluate(document, r)
 		denied = denied || deny
 		return allow
 	}
-	union := p.root || p.granted
-	for _, document := range p.identity {
+	union := p.Root || p.Granted
+	for _, document := range p.Identity {
 		union = allows(document) || union
 	}
-	if p.bucket != "" {
-		ok := allows(p.bucket)
-		if p.restricted && r.principal.Kind == Anonymous {
+	if p.Bucket != "" {
+		ok := allows(p.Bucket)
+		if p.Restricted && r.Principal.Kind == policy.Anonymous {
 			ok = false
 		}
 		union = ok || union
 	}
 	within := true
-	if p.boundary != "" {
-		within = allows(p.boundary)
+	if p.Boundary != "" {
+		within = allows(p.Boundary)
 	}
-	for _, document := range p.session {
+	for _, document := range p.Session {
 		within = allows(document) && within
 	}
 	return union && within && !denied
 }
 
-func refPolicy(document string, r refRequest) (allow, deny bool) {
+func evaluate(document string, r Request) (allow, deny bool) {
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(document), &doc); err != nil {
 		panic(err)
 	}
 	variables := doc["Version"] == "2012-10-17"
-	for _, s := range refList(doc["Statement"]) {
+	for _, s := range list(doc["Statement"]) {
 		statement := s.(map[string]any)
 		isAllow := statement["Effect"] == "Allow"
-		if !refApplies(statement, r, variables, isAllow) {
+		if !applies(statement, r, variables, isAllow) {
 			continue
 		}
 		if isAllow {
@@ -83,39 +83,39 @@ func refPolicy(document string, r refRequest) (allow, deny bool) {
 	return allow, deny
 }
 
-func refList(v any) []any {
+func list(v any) []any {
 	if list, ok := v.([]any); ok {
 		return list
 	}
 	return []any{v}
 }
 
-func refApplies(s map[string]any, r refRequest, variables, allow bool) bool {
-	if v, ok := s["Action"]; ok && !refActions(v, r.action) {
+func applies(s map[string]any, r Request, variables, allow bool) bool {
+	if v, ok := s["Action"]; ok && !actions(v, r.Action) {
 		return false
 	}
-	if v, ok := s["NotAction"]; ok && refActions(v, r.action) {
+	if v, ok := s["NotAction"]; ok && actions(v, r.Action) {
 		return false
 	}
 	if v, ok := s["Principal"]; ok {
-		direct, account := refPrincipals(v, r.principal)
+		direct, account := principals(v, r.Principal)
 		if !direct && !(account && !allow) {
 			return false
 		}
 	}
 	if v, ok := s["NotPrincipal"]; ok {
-		direct, account := refPrincipals(v, r.principal)
+		direct, account := principals(v, r.Principal)
 		if direct || account && allow {
 			return false
 		}
 	}
 	if v, ok := s["Resource"]; ok {
-		if matched, _ := refResources(v, r, variables); !matched {
+		if matched, _ := resources(v, r, variables); !matched {
 			return false
 		}
 	}
 	if v, ok := s["NotResource"]; ok {
-		matched, unknown := refResources(v, r, variables)
+		matched, unknown := resources(v, r, variables)
 		if matched || unknown && allow {
 			return false
 		}
@@ -123,7 +123,7 @@ func refApplies(s map[string]any, r refRequest, variables, allow bool) bool {
 	if v, ok := s["Condition"]; ok {
 		for operator, block := range v.(map[string]any) {
 			for key, values := range block.(map[string]any) {
-				if !refCondition(operator, key, refList(values), r, variables, allow) {
+				if !condition(operator, key, list(values), r, variables, allow) {
 					return false
 				}
 			}
@@ -132,17 +132,17 @@ func refApplies(s map[string]any, r refRequest, variables, allow bool) bool {
 	return true
 }
 
-func refActions(v any, action string) bool {
-	for _, one := range refList(v) {
-		if refGlob(strings.ToLower(one.(string)), true).MatchString(strings.ToLower(action)) {
+func actions(v any, action string) bool {
+	for _, one := range list(v) {
+		if glob(strings.ToLower(one.(string)), true).MatchString(strings.ToLower(action)) {
 			return true
 		}
 	}
 	return false
 }
 
-// refGlob makes a regular expression of a pattern.
-func refGlob(pattern string, wildcards bool) *regexp.Regexp {
+// glob makes a regular expression of a pattern.
+func glob(pattern string, wildcards bool) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("(?s)^")
 	for _, c := range pattern {
@@ -156,35 +156,34 @@ func refGlob(pattern string, wildcards bool) *regexp.Regexp {
 		}
 	}
 	b.WriteString("$")
-	return refCompile(b.String())
+	return compile(b.String())
 }
 
-// refCompile remembers what it compiled, the one thing here that is for speed.
-func refCompile(expression string) *regexp.Regexp {
-	re, ok := refCompiled[expression]
+// compile remembers what it compiled, the one thing here that is for speed.
+func compile(expression string) *regexp.Regexp {
+	re, ok := expressions.Load(expression)
 	if !ok {
-		re = regexp.MustCompile(expression)
-		refCompiled[expression] = re
+		re, _ = expressions.LoadOrStore(expression, regexp.MustCompile(expression))
 	}
-	return re
+	return re.(*regexp.Regexp)
 }
 
-var refCompiled = map[string]*regexp.Regexp{}
+var expressions sync.Map
 
-func refPrincipals(v any, who Principal) (direct, account bool) {
+func principals(v any, who policy.Principal) (direct, account bool) {
 	if v == "*" {
 		return true, false
 	}
 	for kind, values := range v.(map[string]any) {
-		for _, value := range refList(values) {
+		for _, value := range list(values) {
 			switch text := value.(string); {
 			case kind == "AWS" && text == "*":
 				direct = true
-			case kind == "AWS" && (text == Account || text == "arn:aws:iam::"+Account+":root"):
+			case kind == "AWS" && (text == policy.Account || text == "arn:aws:iam::"+policy.Account+":root"):
 				switch who.Kind {
-				case Root:
+				case policy.Root:
 					direct = true
-				case User, Session:
+				case policy.User, policy.Session:
 					account = true
 				}
 			case kind == "AWS":
@@ -199,40 +198,40 @@ func refPrincipals(v any, who Principal) (direct, account bool) {
 	return direct, account
 }
 
-func refResources(v any, r refRequest, variables bool) (matched, unknown bool) {
-	for _, one := range refList(v) {
-		re, ok := refPattern(one.(string), true, variables, r)
+func resources(v any, r Request, variables bool) (matched, unknown bool) {
+	for _, one := range list(v) {
+		re, ok := pattern(one.(string), true, variables, r)
 		if !ok {
 			unknown = true
-		} else if re.MatchString(r.resource) {
+		} else if re.MatchString(r.Resource) {
 			matched = true
 		}
 	}
 	return matched, unknown
 }
 
-var refVariable = regexp.MustCompile(`\$\{([^},]*)(?:,\s*'([^']*)')?\}`)
+var variable = regexp.MustCompile(`\$\{([^},]*)(?:,\s*'([^']*)')?\}`)
 
-// refPattern makes a regular expression of a pattern with variables; ok is false if one has no value.
-func refPattern(pattern string, wildcards, variables bool, r refRequest) (re *regexp.Regexp, ok bool) {
+// pattern makes a regular expression of a pattern with variables; ok is false if one has no value.
+func pattern(pattern string, wildcards, variables bool, r Request) (re *regexp.Regexp, ok bool) {
 	var b strings.Builder
 	b.WriteString("(?s)^")
 	plain := func(s string) {
-		re := refGlob(s, wildcards).String()
+		re := glob(s, wildcards).String()
 		b.WriteString(re[len("(?s)^") : len(re)-1])
 	}
 	for variables {
-		at := refVariable.FindStringSubmatchIndex(pattern)
+		at := variable.FindStringSubmatchIndex(pattern)
 		if at == nil {
 			break
 		}
 		plain(pattern[:at[0]])
 		name := pattern[at[2]:at[3]]
-		values := r.context[refKey(name)]
+		values := r.Context[contextKey(name)]
 		switch {
 		case name == "*" || name == "?" || name == "$":
 			b.WriteString(regexp.QuoteMeta(name))
-		case len(values) == 1 && !refMulti[refKey(name)]:
+		case len(values) == 1 && !multi[contextKey(name)]:
 			b.WriteString(regexp.QuoteMeta(values[0]))
 		case at[4] >= 0:
 			b.WriteString(regexp.QuoteMeta(pattern[at[4]:at[5]]))
@@ -243,12 +242,12 @@ func refPattern(pattern string, wildcards, variables bool, r refRequest) (re *re
 	}
 	plain(pattern)
 	b.WriteString("$")
-	return refCompile(b.String()), true
+	return compile(b.String()), true
 }
 
-var refMulti = map[string]bool{"s3:requestobjecttagkeys": true, "aws:tagkeys": true}
+var multi = map[string]bool{"s3:requestobjecttagkeys": true, "aws:tagkeys": true}
 
-func refKey(name string) string {
+func contextKey(name string) string {
 	before, tag, found := strings.Cut(name, "/")
 	if found {
 		return strings.ToLower(before) + "/" + tag
@@ -256,11 +255,11 @@ func refKey(name string) string {
 	return strings.ToLower(before)
 }
 
-func refCondition(operator, key string, want []any, r refRequest, variables, allow bool) bool {
-	have := r.context[refKey(key)]
+func condition(operator, key string, want []any, r Request, variables, allow bool) bool {
+	have := r.Context[contextKey(key)]
 	if operator == "Null" {
 		absent := len(have) == 0
-		return slices.ContainsFunc(want, func(w any) bool { return refText(w) == strconv.FormatBool(absent) })
+		return slices.ContainsFunc(want, func(w any) bool { return text(w) == strconv.FormatBool(absent) })
 	}
 	operator, isAll := strings.CutPrefix(operator, "ForAllValues:")
 	operator, isAny := strings.CutPrefix(operator, "ForAnyValue:")
@@ -277,7 +276,7 @@ func refCondition(operator, key string, want []any, r refRequest, variables, all
 	one := func(value string) bool {
 		unknown := false
 		for _, w := range want {
-			matched, ok := refMatch(base, value, refText(w), r, variables)
+			matched, ok := match(base, value, text(w), r, variables)
 			if matched {
 				return true
 			}
@@ -295,7 +294,7 @@ func refCondition(operator, key string, want []any, r refRequest, variables, all
 	return slices.ContainsFunc(have, one) != negated
 }
 
-func refText(v any) string {
+func text(v any) string {
 	switch v := v.(type) {
 	case string:
 		return v
@@ -306,21 +305,21 @@ func refText(v any) string {
 	return string(text)
 }
 
-// refMatch compares one value of the request with one of the policy. ok is false if a variable has no value.
-func refMatch(base, have, want string, r refRequest, variables bool) (matched, ok bool) {
+// match compares one value of the request with one of the policy. ok is false if a variable has no value.
+func match(base, have, want string, r Request, variables bool) (matched, ok bool) {
 	switch base {
 	case "StringEquals":
-		re, ok := refPattern(want, false, variables, r)
+		re, ok := pattern(want, false, variables, r)
 		return ok && re.MatchString(have), ok
 	case "StringLike":
-		re, ok := refPattern(want, true, variables, r)
+		re, ok := pattern(want, true, variables, r)
 		return ok && re.MatchString(have), ok
 	case "StringEqualsIgnoreCase":
-		re, ok := refPattern(want, false, variables, r)
-		return ok && refCompile("(?i)"+re.String()).MatchString(have), ok
+		re, ok := pattern(want, false, variables, r)
+		return ok && compile("(?i)"+re.String()).MatchString(have), ok
 	case "ArnEquals", "ArnLike":
 		// Six parts, each compared by itself; the last may hold colons.
-		if _, ok := refPattern(want, true, variables, r); !ok {
+		if _, ok := pattern(want, true, variables, r); !ok {
 			return false, false
 		}
 		w, h := strings.SplitN(want, ":", 6), strings.SplitN(have, ":", 6)
@@ -328,7 +327,7 @@ func refMatch(base, have, want string, r refRequest, variables bool) (matched, o
 			return false, true
 		}
 		for i := range w {
-			if re, _ := refPattern(w[i], true, variables, r); !re.MatchString(h[i]) {
+			if re, _ := pattern(w[i], true, variables, r); !re.MatchString(h[i]) {
 				return false, true
 			}
 		}
@@ -368,8 +367,8 @@ func refMatch(base, have, want string, r refRequest, variables bool) (matched, o
 		return err == nil && compare(cmpFloat(h, w)), true
 	}
 	comparison = strings.TrimPrefix(base, "Date")
-	h, hok := refDate(have)
-	w, _ := refDate(want)
+	h, hok := date(have)
+	w, _ := date(want)
 	return hok && compare(h.Compare(w)), true
 }
 
@@ -383,7 +382,7 @@ func cmpFloat(a, b float64) int {
 	return 0
 }
 
-func refDate(s string) (time.Time, bool) {
+func date(s string) (time.Time, bool) {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && len(s) != 4 {
 		return time.Unix(n, 0), true
 	}
