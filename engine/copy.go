@@ -103,7 +103,7 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 
 // stillThere reports whether a key holds the version of that LSN. The caller has entered b and holds the key's lock.
 func (b *base) stillThere(bucket *bucket, key string, lsn meta.LSN) (bool, error) {
-	object, found, err := b.index.GetObjectHead(bucket.id, key, meta.NullVersion)
+	object, found, err := b.index.GetObjectHead(bucket.id, key, meta.CurrentVersion)
 	return found && object.LSN == lsn, err
 }
 
@@ -114,7 +114,7 @@ func (c *cell) object(op string, b *bucket, key string) (meta.Object, error) {
 		return meta.Object{}, storeError(op, b.name, key, err)
 	}
 	defer base.leave()
-	object, found, err := base.index.GetObject(b.id, key, meta.NullVersion)
+	object, found, err := base.index.GetObject(b.id, key, meta.CurrentVersion)
 	if err != nil {
 		return object, storeError(op, b.name, key, err)
 	}

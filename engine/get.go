@@ -52,7 +52,7 @@ func (c *cell) open(bucket meta.BucketID, key string) (*handle, error) {
 
 // find fills h. The caller has entered h.base.
 func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
-	object, found, err := h.base.index.GetObject(bucket, key, meta.NullVersion)
+	object, found, err := h.base.index.GetObject(bucket, key, meta.CurrentVersion)
 	if err != nil || !found {
 		return false, err
 	}
@@ -76,10 +76,10 @@ func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
 	}
 	view := h.base.hold(h)
 	// Looking up ten thousand parts once is enough, if they are what the view has.
-	if head, found, err := h.base.index.GetObjectHead(bucket, key, meta.NullVersion); err != nil {
+	if head, found, err := h.base.index.GetObjectHead(bucket, key, meta.CurrentVersion); err != nil {
 		return false, err
 	} else if !found || head.LSN != object.LSN {
-		if object, found, err = view.GetObject(bucket, key, meta.NullVersion); err != nil || !found {
+		if object, found, err = view.GetObject(bucket, key, meta.CurrentVersion); err != nil || !found {
 			return false, err
 		}
 	}

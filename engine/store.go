@@ -167,15 +167,15 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	return nil
 }
 
-// isEmpty reports whether the cell holds no object of a bucket, according to the base that it returns.
+// isEmpty reports whether the cell holds no version of an object of a bucket, according to the base that it returns.
 func (c *cell) isEmpty(bucket meta.BucketID) (bool, *base, error) {
 	b, err := c.enter()
 	if err != nil {
 		return false, nil, err
 	}
 	defer b.leave()
-	page, err := b.index.ListObjects(bucket, meta.ListOptions{Max: 1})
-	return len(page.Objects) == 0, b, err
+	empty, err := b.index.BucketEmpty(bucket)
+	return empty, b, err
 }
 
 // Bucket describes a bucket.
@@ -273,7 +273,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, check Check) err
 	if err := base.check(b.id, key, check); err != nil {
 		return checkError(op, bucket, key, err)
 	}
-	if _, found, err := base.index.GetObjectHead(b.id, key, meta.NullVersion); err != nil || !found {
+	if _, found, err := base.index.GetObjectHead(b.id, key, meta.CurrentVersion); err != nil || !found {
 		return storeError(op, bucket, key, err)
 	}
 	if err := base.commit(&meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
@@ -326,7 +326,7 @@ func (b *base) check(bucket meta.BucketID, key string, check Check) error {
 	if check == nil {
 		return nil
 	}
-	object, found, err := b.index.GetObject(bucket, key, meta.NullVersion)
+	object, found, err := b.index.GetObject(bucket, key, meta.CurrentVersion)
 	if err != nil {
 		return err
 	}

@@ -80,16 +80,17 @@ type tx struct {
 	val     []byte // For the value being written.
 	got     []byte // What get returned last.
 	put     put
+	head    []byte // The value of the current version of the key at hand.
 	refs    refSet
 	volumes map[VolumeID]volumeChange
-	buckets map[BucketID]BucketUsage // Changes, which may be negative.
+	buckets map[BucketID]*usageChange
 	effects Effects
 }
 
 func (t *tx) init(x *Index) {
 	t.x = x
 	t.volumes = map[VolumeID]volumeChange{}
-	t.buckets = map[BucketID]BucketUsage{}
+	t.buckets = map[BucketID]*usageChange{}
 	t.refs.index = map[BlobID]int{}
 }
 
@@ -133,7 +134,7 @@ func (t *tx) apply(a *Applied) error {
 	case KindPutBlobs, KindPutObject, KindPutPart, KindCompleteUpload, KindRelocate:
 		return t.applyPut(a)
 	case KindDeleteObject:
-		bucket, key, version := BucketID(r.uvarint()), r.strMax(MaxKeyLen), VersionID(r.uvarint())
+		bucket, key, version := BucketID(r.uvarint()), r.strMax(MaxKeyLen), VersionID(r.size())
 		if !r.done() {
 			return malformed(k)
 		}

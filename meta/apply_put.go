@@ -9,9 +9,6 @@ func (t *tx) applyPut(a *Applied) error {
 	if err := p.parse(a.Payload); err != nil {
 		return err
 	}
-	if p.object.version != NullVersion {
-		return fmt.Errorf("%w: %v of version %d, this build keeps none", ErrUnknownRecord, p.kind, p.object.version)
-	}
 	if p.kind == KindPutPart {
 		t.key = appendUploadKey(t.key[:0], p.upload)
 		if _, found, err := t.get(t.key); err != nil {
@@ -176,40 +173,6 @@ func (t *tx) extents(r *reader, id BlobID, sign int64) error {
 	return err
 }
 
-// putObject puts the object of the record at hand, or moves it.
-func (t *tx) putObject(a *Applied) error {
-	p := &t.put
-	t.key = appendObjectKey(t.key[:0], p.bucket, p.key)
-	v, found, err := t.get(t.key)
-	if err != nil {
-		return err
-	}
-	var old held
-	var head objectHead
-	if found {
-		r := view(v)
-		if old, head = r.held(), r.skipObject(); !r.done() {
-			return corruptEntry(t.key)
-		}
-	}
-	now := a.held(p.share)
-	switch a.decide(old, found) {
-	case stale:
-		return nil
-	case replaces:
-		t.refs.addAll(p.object.refs, +1)
-		if found {
-			t.refs.addAll(head.refs, -1)
-			t.count(p.bucket, 0, p.object.size-head.size)
-		} else {
-			t.count(p.bucket, 1, p.object.size)
-		}
-	}
-	t.hold(old, found, now)
-	t.val = append(appendHeld(t.val[:0], now), p.body...)
-	return t.set(t.key, t.val)
-}
-
 // putPart puts the part of the record at hand, or moves it.
 func (t *tx) putPart(a *Applied) error {
 	p := &t.put
@@ -239,31 +202,4 @@ func (t *tx) putPart(a *Applied) error {
 	t.hold(old, found, now)
 	t.val = append(appendHeld(t.val[:0], now), p.body...)
 	return t.set(t.key, t.val)
-}
-
-func (t *tx) deleteObject(a *Applied, bucket BucketID, key string, version VersionID) error {
-	if version != NullVersion {
-		return fmt.Errorf("%w: delete of version %d, this build keeps none", ErrUnknownRecord, version)
-	}
-	t.tombstone(a)
-	t.key = appendObjectKey(t.key[:0], bucket, key)
-	v, found, err := t.get(t.key)
-	if err != nil || !found {
-		return err
-	}
-	r := view(v)
-	old, head := r.held(), r.skipObject()
-	if !r.done() {
-		return corruptEntry(t.key)
-	}
-	if old.lsn >= a.origin() {
-		return nil
-	}
-	t.live(old.volume, -old.share)
-	t.count(bucket, -1, -head.size)
-	t.refs.addAll(head.refs, -1)
-	if err := t.del(t.key); err != nil {
-		return err
-	}
-	return t.settleRefs()
 }

@@ -117,8 +117,6 @@ func TestContradictions(t *testing.T) {
 		"free what lives":       {&meta.JournalFreed{Volumes: []meta.VolumeID{1}}, meta.ErrInconsistent},
 		"bucket name taken":     {&meta.PutBucket{Bucket: meta.Bucket{ID: 2, Name: "a"}}, meta.ErrInconsistent},
 		"bucket renamed":        {&meta.PutBucket{Bucket: meta.Bucket{ID: 1, Name: "b"}}, meta.ErrInconsistent},
-		"put of a version":      {&meta.PutObject{Bucket: 1, Object: meta.Object{Key: "k", Version: 5}}, meta.ErrUnknownRecord},
-		"delete of a version":   {&meta.DeleteObject{Bucket: 1, Key: "k", Version: 5}, meta.ErrUnknownRecord},
 	} {
 		// Something sound before it in the batch must not stay either.
 		_, err := f.try(inlinePut("before", 1000, "x"), c.rec)

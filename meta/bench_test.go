@@ -110,7 +110,7 @@ func BenchmarkGet(b *testing.B) {
 			done := measureCPU(b, 1, "op")
 			b.ReportAllocs()
 			for b.Loop() {
-				o, found, err := x.GetObject(1, benchKey(rng.IntN(n)), meta.NullVersion)
+				o, found, err := x.GetObject(1, benchKey(rng.IntN(n)), meta.CurrentVersion)
 				if err != nil || !found {
 					b.Fatal(found, err)
 				}
@@ -130,7 +130,7 @@ func BenchmarkMiss(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		i++
-		if _, found, err := x.GetObject(1, benchKey(i)+"x", meta.NullVersion); err != nil || found {
+		if _, found, err := x.GetObject(1, benchKey(i)+"x", meta.CurrentVersion); err != nil || found {
 			b.Fatal(found, err)
 		}
 	}

@@ -1,6 +1,6 @@
 // Package meta is the index: which buckets, objects, uploads and blobs there are, and where the bytes lie.
 //
-// It rests on four ideas.
+// It rests on five ideas.
 //
 // The index is a view of the journal. Every change is a Record, appended to the journal before it comes here; Apply
 // brings the index from one Position to the next, and what it does depends on the index, the LSN and the record alone. So the
@@ -9,6 +9,9 @@
 //
 // The record with the highest origin LSN holds an entity. Removals are records too (tombstones). That makes the outcome
 // independent of the order in which records are read, and a Rebuild possible from all journals together.
+//
+// Versions of a key are ordered by their numbers, and the newest one is current. It lies apart from the others, and delete markers apart
+// from both: a listing of objects costs the same however many versions and deleted keys there are.
 //
 // Blobs are shared. An object or part references slices of blobs, each reference counts, and a blob goes with its last
 // one. Copying and completing uploads move references and never bytes.

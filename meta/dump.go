@@ -13,7 +13,7 @@ import (
 // alike. The position and the format entry are left out, as they say how far an index is and not what is in it.
 func (x *Index) Dump(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	for _, prefix := range []string{keyJournal, "b", "c", "g", "i", "m", "n", "o", "p", "r", "s", "u", "w", "x", "z"} {
+	for _, prefix := range []string{keyJournal, "b", "c", "d", "g", "i", "m", "n", "o", "p", "r", "s", "u", "v", "w", "x", "y", "z"} {
 		err := x.scan([]byte(prefix), func(key, value []byte) (bool, error) {
 			line, err := dumpEntry(key, value)
 			if err != nil {
@@ -42,10 +42,11 @@ func dumpEntry(key, value []byte) (string, error) {
 	r := view(value)
 	var line string
 	switch key[0] {
-	case spaceBlob, spaceConfig, spaceMissing, spaceBucketName, spaceObject, spacePart, spaceUpload, keyJournal[0]:
+	case spaceBlob, spaceConfig, spaceMissing, spaceBucketName, spaceMarker, spaceObject, spaceVersion, spacePart, spaceUpload, keyJournal[0]:
 		line = dumpEntity(key, &r)
 	case spaceUsage:
-		line = fmt.Sprintf("bucket %#x: %d objects, %d bytes", be64(key[1:]), r.size(), r.size())
+		u := r.bucketUsage()
+		line = fmt.Sprintf("bucket %#x: %+v", be64(key[1:]), u)
 	case spaceBucketID:
 		line = fmt.Sprintf("bucket %#x is %q", be64(key[1:]), r.raw(len(r.s)))
 	case spaceRefs:
@@ -61,6 +62,8 @@ func dumpEntry(key, value []byte) (string, error) {
 		line = fmt.Sprintf("bucket %#x upload of %q at %v: %x %q", be64(key[1:]), k, initiated, tail[8:], r.attrs())
 	case spaceExtent:
 		line = fmt.Sprintf("volume %#x offset %d: blob %#x", be64(key[1:]), be64(key[9:]), r.uvarint())
+	case spaceNull:
+		line = fmt.Sprintf("bucket %#x null version of %q: %#x", be64(key[1:]), key[9:], r.uvarint())
 	case spaceUnreferred:
 		line = fmt.Sprintf("blob %#x: unreferenced", be64(key[1:]))
 	}
@@ -86,10 +89,18 @@ func dumpEntity(key []byte, r *reader) string {
 		what = r.missingEntry(key)
 	case spaceBucketName:
 		what = r.bucket()
-	case spaceObject:
+	case spaceObject, spaceMarker:
 		o := Object{Key: string(key[9:]), LSN: h.lsn}
 		r.object(&o)
 		what = fmt.Sprintf("bucket %#x object %+v", be64(key[1:]), o)
+	case spaceVersion:
+		k, version, ok := cutVersionKey(nil, key)
+		o := Object{Key: string(k), LSN: h.lsn}
+		r.object(&o)
+		if !ok || version != o.Version {
+			r.fail()
+		}
+		what = fmt.Sprintf("bucket %#x former %+v", be64(key[1:]), o)
 	case spacePart:
 		var p UploadPart
 		r.uploadPart(&p)

@@ -13,14 +13,25 @@ type (
 // UploadID names a multipart upload. It is random, so that it cannot be guessed.
 type UploadID [16]byte
 
-// VersionID orders the versions of a key; NullVersion is the state without an ID.
+// VersionID orders the versions of a key: of two, the higher is the newer one, and the highest is current. An odd one names its version
+// for ever. Even ones are of null versions, the states without an ID: a key has at most one, wherever it stands among the others.
 type VersionID uint64
 
-// NullVersion is the version of every object in a bucket that has never been versioned.
+// NullVersion is the version of every object in a bucket that has never been versioned; it is the oldest of its key. To a reader or a
+// removal it means the null version, whatever its place.
 const NullVersion VersionID = 0
 
-// CurrentVersion asks for whatever version is current.
+// CurrentVersion asks for the newest version of a key, if that is not a delete marker.
 const CurrentVersion = ^VersionID(0)
+
+// IsNull reports whether v is of a null version.
+func (v VersionID) IsNull() bool { return v&1 == 0 }
+
+// same reports whether v and w name the same version of a key.
+func (v VersionID) same(w VersionID) bool { return v == w || v.IsNull() && w.IsNull() }
+
+// maxVersion is the highest that a body can hold.
+const maxVersion = 1<<63 - 1
 
 // Attr is one attribute of an object as the protocol names it. The index keeps it as given.
 type Attr struct {
@@ -53,7 +64,8 @@ type Part struct {
 type Object struct {
 	Key      string
 	Version  VersionID
-	LSN      LSN // Origin LSN of the record that put it.
+	Marker   bool // A delete marker: as of this version the key is deleted. It has no bytes.
+	LSN      LSN  // Origin LSN of the record that put it.
 	Modified time.Time
 	Size     int64 // Bytes.
 	ETag     string

@@ -18,11 +18,12 @@ const (
 // An object's body is the same in the record that puts it and in the index, so applying a put copies bytes.
 // What listings show comes first; a listing never looks at the rest.
 //
-//	uvarint version | time modified | uvarint size | str etag | attrs | refs | parts
+//	uvarint version, twice, and 1 more for a delete marker | time modified | uvarint size | str etag | attrs | refs | parts
 //	refs:  uvarint count, then for each: varint blob id less the one before | uvarint offset | uvarint length
 //	parts: uvarint count, then for each: uvarint number | uvarint size | attrs
 //
-// Reference lengths add up to the size, and so do those of parts where there are any. Part numbers ascend.
+// Reference lengths add up to the size, and so do those of parts where there are any. Part numbers ascend. A delete marker has neither,
+// and never version 0: what is deleted in a bucket without versions is gone.
 
 func appendObject(dst []byte, o *Object) []byte {
 	// What cannot be parsed must never reach the journal: it would be there for ever, and stop every replay.
@@ -33,7 +34,7 @@ func appendObject(dst []byte, o *Object) []byte {
 		bug("blobs of object %q add up to %d, not %d", o.Key, refsLen(o.Blobs), o.Size)
 	}
 	var partsLen int64
-	dst = binary.AppendUvarint(dst, uint64(o.Version))
+	dst = appendVersion(dst, o)
 	dst = appendTime(dst, o.Modified)
 	dst = binary.AppendUvarint(dst, uint64(o.Size))
 	dst = appendStr(dst, o.ETag)
@@ -54,6 +55,25 @@ func appendObject(dst []byte, o *Object) []byte {
 		bug("parts of object %q add up to %d, not %d", o.Key, partsLen, o.Size)
 	}
 	return dst
+}
+
+func appendVersion(dst []byte, o *Object) []byte {
+	v := uint64(o.Version) << 1
+	if o.Marker {
+		v++
+	}
+	if o.Version > maxVersion || o.Marker && (o.Version == NullVersion || o.Size != 0 || len(o.Parts) > 0) {
+		bug("version %#x of object %q, marker %v, %d bytes", uint64(o.Version), o.Key, o.Marker, o.Size)
+	}
+	return binary.AppendUvarint(dst, v)
+}
+
+func (r *reader) version() (v VersionID, marker bool) {
+	u := r.uvarint()
+	if u == 1 {
+		r.fail()
+	}
+	return VersionID(u >> 1), u&1 != 0
 }
 
 // bug panics: only a bug of the caller makes a record that breaks the rules of its format.
@@ -147,13 +167,14 @@ func (r *reader) refList(size int64) []BlobRef {
 // objectHead is what applying a put needs to know of an object's body.
 type objectHead struct {
 	version VersionID
+	marker  bool
 	size    int64
 	refs    refs
 }
 
 // skipObject passes over an object's body, checking all of it.
 func (r *reader) skipObject() (h objectHead) {
-	h.version = VersionID(r.uvarint())
+	h.version, h.marker = r.version()
 	r.varint()
 	h.size = r.size()
 	r.str()
@@ -173,7 +194,7 @@ func (r *reader) skipObject() (h objectHead) {
 		}
 		r.skipAttrs()
 	}
-	if n > 0 && sum != h.size {
+	if n > 0 && sum != h.size || h.marker && (n > 0 || h.size > 0) {
 		r.fail()
 	}
 	return h
@@ -181,7 +202,7 @@ func (r *reader) skipObject() (h objectHead) {
 
 // listing reads the fields that listings show into o, taking room for its attributes from pool.
 func (r *reader) listing(o *Object, pool *[]Attr) {
-	o.Version = VersionID(r.uvarint())
+	o.Version, o.Marker = r.version()
 	o.Modified = r.time()
 	o.Size = r.size()
 	o.ETag = r.str()

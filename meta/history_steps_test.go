@@ -18,7 +18,7 @@ func (h *history) putBucket() {
 	}
 	h.buckets[b.ID] = &b
 	if h.objects[b.ID] == nil {
-		h.objects[b.ID] = map[string]*meta.Object{}
+		h.objects[b.ID] = map[string]versions{}
 	}
 	h.bucketLSN[b.ID] = h.add(&meta.PutBucket{Bucket: b}).LSN
 }
@@ -36,18 +36,104 @@ func (h *history) deleteBucket() {
 }
 
 func (h *history) put(bucket meta.BucketID, o *meta.Object) {
-	old := h.objects[bucket][o.Key]
-	h.objects[bucket][o.Key] = o
+	all := h.objects[bucket][o.Key]
+	if all == nil {
+		all = versions{}
+		h.objects[bucket][o.Key] = all
+	}
+	old := all[nameOf(o.Version)]
+	all[nameOf(o.Version)] = o
 	h.count(o.Blobs, +1)
 	if old != nil {
 		h.count(old.Blobs, -1)
 	}
 }
 
+func (h *history) remove(bucket meta.BucketID, key string, version meta.VersionID) {
+	all := h.objects[bucket][key]
+	if o := all[nameOf(version)]; o != nil {
+		h.count(o.Blobs, -1)
+		delete(all, nameOf(version))
+		if len(all) == 0 {
+			delete(h.objects[bucket], key)
+		}
+	}
+}
+
+// version returns the number of a version that is put now. Now and then it is not the highest: nothing in the
+// index may depend on what the store never does.
+func (h *history) version(bucket meta.BucketID, key string) meta.VersionID {
+	odd := meta.VersionID(h.versioning[bucket] & enabled)
+	switch n := h.rng.IntN(30); {
+	case h.versioning[bucket] == unversioned || n == 0:
+		return meta.NullVersion
+	case n == 1:
+		return meta.VersionID(1+h.rng.Uint64N(1<<32))<<1 | odd
+	case n == 2:
+		if o := h.anyVersion(bucket, key); o != nil {
+			return o.Version
+		}
+	}
+	return meta.VersionID(h.id())<<1 | odd
+}
+
+func (h *history) anyVersion(bucket meta.BucketID, key string) *meta.Object {
+	id, ok := pick(h.rng, h.objects[bucket][key])
+	if !ok {
+		return nil
+	}
+	return h.objects[bucket][key][id]
+}
+
+// thin removes the newest versions of a key that has many, so that the history does not become one of a few keys.
+func (h *history) thin() {
+	bucket := h.bucket()
+	key, _ := pick(h.rng, h.objects[bucket])
+	for _, o := range h.objects[bucket][key].sorted() {
+		if len(h.objects[bucket][key]) > 3 {
+			h.remove(bucket, key, o.Version)
+			h.add(&meta.DeleteObject{Bucket: bucket, Key: key, Version: o.Version})
+		}
+	}
+}
+
+// setVersioning enables or suspends versioning in a bucket.
+func (h *history) setVersioning() {
+	h.versioning[h.bucket()] = enabled + versioning(h.rng.IntN(2))
+}
+
+// putMarker puts a delete marker, on a key that exists or not.
+func (h *history) putMarker() {
+	bucket := h.bucket()
+	key, ok := pick(h.rng, h.objects[bucket])
+	if !ok || h.rng.IntN(10) == 0 {
+		key = h.key()
+	}
+	o := meta.Object{Key: key, Version: h.version(bucket, key), Marker: true, Modified: h.time(), Attrs: h.attrs()}
+	if o.Version != meta.NullVersion {
+		o.LSN = h.add(&meta.PutObject{Bucket: bucket, Object: o}).LSN
+		h.put(bucket, &o)
+	}
+}
+
+// changeAttrs puts a version again, with other attributes and the blobs it has.
+func (h *history) changeAttrs() {
+	bucket := h.bucket()
+	key, ok := pick(h.rng, h.objects[bucket])
+	if !ok {
+		return
+	}
+	o := *h.anyVersion(bucket, key)
+	o.Attrs = h.attrs()
+	o.LSN = h.add(&meta.PutObject{Bucket: bucket, Object: o}).LSN
+	h.put(bucket, &o)
+}
+
 func (h *history) putObject() {
 	bucket := h.bucket()
 	rec := &meta.PutObject{Bucket: bucket}
 	o := meta.Object{Key: h.key(), Modified: h.time(), ETag: fmt.Sprintf("%x", h.rng.Uint64()), Attrs: h.attrs()}
+	o.Version = h.version(bucket, o.Key)
 	o.Blobs, o.Size, rec.Blobs, rec.Inline = h.body()
 	rec.Object = o
 	a := h.add(rec)
@@ -62,11 +148,14 @@ func (h *history) deleteObject() {
 	if !ok || h.rng.IntN(20) == 0 {
 		key = h.key() // Perhaps one that does not exist.
 	}
-	if o := h.objects[bucket][key]; o != nil {
-		h.count(o.Blobs, -1)
-		delete(h.objects[bucket], key)
+	rec := &meta.DeleteObject{Bucket: bucket, Key: key}
+	if o := h.anyVersion(bucket, key); o != nil && h.rng.IntN(20) > 0 {
+		rec.Version = o.Version
+	} else {
+		rec.Version = meta.VersionID(h.rng.IntN(4)) // The null version, if that exists.
 	}
-	h.add(&meta.DeleteObject{Bucket: bucket, Key: key})
+	h.remove(bucket, key, rec.Version)
+	h.add(rec)
 }
 
 func (h *history) createUpload() {
@@ -129,7 +218,7 @@ func (h *history) completeUpload() {
 		return
 	}
 	u := h.uploads[id]
-	o := meta.Object{Key: u.Key, Modified: h.time(), ETag: "m-1", Attrs: u.Attrs}
+	o := meta.Object{Key: u.Key, Version: h.version(u.Bucket, u.Key), Modified: h.time(), ETag: "m-1", Attrs: u.Attrs}
 	for _, n := range slices.Sorted(maps.Keys(h.parts[id])) {
 		p := h.parts[id][n]
 		if h.rng.IntN(4) == 0 {
@@ -219,11 +308,11 @@ func (h *history) relocate() {
 	var blobs []meta.Blob
 	switch rec := rec.(type) {
 	case *meta.PutObject:
-		o := h.objects[rec.Bucket][rec.Object.Key]
+		o := h.objects[rec.Bucket][rec.Object.Key][nameOf(rec.Object.Version)]
 		lives = o != nil && o.LSN == origin
 		inline, blobs = rec.Inline, rec.Blobs
 	case *meta.CompleteUpload:
-		o := h.objects[rec.Bucket][rec.Object.Key]
+		o := h.objects[rec.Bucket][rec.Object.Key][nameOf(rec.Object.Version)]
 		lives = o != nil && o.LSN == origin
 	case *meta.PutPart:
 		lives = h.uploads[rec.Upload] != nil && h.partLSN[rec.Upload][rec.Part.Number] == origin
@@ -344,10 +433,17 @@ func (h *history) relocated(a *meta.Applied) {
 // step does one thing to the store.
 func (h *history) step() {
 	switch n := h.rng.IntN(100); {
-	case n < 40:
+	case n < 37:
 		h.putObject()
-	case n < 58:
+	case n < 40:
+		h.changeAttrs()
+	case n < 53:
 		h.deleteObject()
+		h.thin()
+	case n < 57:
+		h.putMarker()
+	case n < 58:
+		h.setVersioning()
 	case n < 64:
 		h.createUpload()
 	case n < 80:

@@ -1,6 +1,7 @@
 package meta_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -70,13 +71,15 @@ type history struct {
 	nextID  uint64
 
 	buckets map[meta.BucketID]*meta.Bucket
-	objects map[meta.BucketID]map[string]*meta.Object
-	uploads map[meta.UploadID]*meta.Upload
-	parts   map[meta.UploadID]map[int]*meta.UploadPart
-	blobs   map[meta.BlobID]*meta.Blob
-	refs    map[meta.BlobID]int
-	config  map[string]string
-	missing map[[2]uint64]*meta.Missing // By volume and shard.
+	objects map[meta.BucketID]map[string]versions
+	// What puts and deletes of a bucket's keys do; like the store, it never goes back to unversioned.
+	versioning map[meta.BucketID]versioning
+	uploads    map[meta.UploadID]*meta.Upload
+	parts      map[meta.UploadID]map[int]*meta.UploadPart
+	blobs      map[meta.BlobID]*meta.Blob
+	refs       map[meta.BlobID]int
+	config     map[string]string
+	missing    map[[2]uint64]*meta.Missing // By volume and shard.
 	// Which records hold them.
 	partLSN    map[meta.UploadID]map[int]meta.LSN
 	bucketLSN  map[meta.BucketID]meta.LSN
@@ -91,10 +94,44 @@ type history struct {
 	compacted map[meta.VolumeID]bool // Volumes of which all that survives was written again.
 }
 
+// versions are those of a key, the null version under 0.
+type versions map[meta.VersionID]*meta.Object
+
+// nameOf is under what a version is among versions.
+func nameOf(v meta.VersionID) meta.VersionID {
+	if v.IsNull() {
+		return meta.NullVersion
+	}
+	return v
+}
+
+// current returns the newest version, delete marker or not; nil if there is none.
+func (v versions) current() (newest *meta.Object) {
+	for _, o := range v {
+		if newest == nil || o.Version > newest.Version {
+			newest = o
+		}
+	}
+	return newest
+}
+
+// sorted returns the versions from the newest to the oldest.
+func (v versions) sorted() []*meta.Object {
+	return slices.SortedFunc(maps.Values(v), func(a, b *meta.Object) int { return cmp.Compare(b.Version, a.Version) })
+}
+
+type versioning int
+
+const (
+	unversioned versioning = iota
+	enabled
+	suspended
+)
+
 func newHistory(rng *rand.Rand) *history {
 	h := &history{
 		rng: rng, alpha: "ab/\x00\x01\xff", keys: 60, nextID: 1 << 32, volume: 1<<32 | 1, bulk: 1<<32 | 1<<20,
-		buckets: map[meta.BucketID]*meta.Bucket{}, objects: map[meta.BucketID]map[string]*meta.Object{},
+		buckets: map[meta.BucketID]*meta.Bucket{}, objects: map[meta.BucketID]map[string]versions{}, versioning: map[meta.BucketID]versioning{},
 		uploads: map[meta.UploadID]*meta.Upload{}, parts: map[meta.UploadID]map[int]*meta.UploadPart{},
 		blobs: map[meta.BlobID]*meta.Blob{}, refs: map[meta.BlobID]int{}, config: map[string]string{},
 		partLSN: map[meta.UploadID]map[int]meta.LSN{}, bucketLSN: map[meta.BucketID]meta.LSN{}, configLSN: map[string]meta.LSN{},

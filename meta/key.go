@@ -10,22 +10,28 @@ import (
 //
 //	! name                             of the index itself: format, position, rebuild under way, newest journal start
 //	b blob                             held | blob body
-//	c bucket                           uvarint objects | uvarint bytes; absent when both are 0
+//	c bucket                           its usage; absent when all of it is 0
 //	g name                             held | str value of a config entry
 //	i bucket                           name of the bucket
 //	m volume shard                     held | u8 causes | missing body (shard: 1 byte), see missing.go
 //	n name                             held | bucket body
-//	o bucket key                       held | object body of the current version; v is kept free for the others:
-//	                                   v bucket escaped-key version
+//	d bucket key                       held | object body of the current version, which is a delete marker
+//	o bucket key                       held | object body of the current version, which is not
 //	p upload number                    held | part body (number: 2 bytes)
 //	r blob                             uvarint count of references; absent when it is 1
 //	s volume                           varint live bytes | uvarint tombstones | uvarint bytes of these; absent when all are 0
 //	u bucket escaped-key time upload   attributes of an upload; time (of initiation, milliseconds, 8 bytes) orders
 //	                                   the uploads of a key
+//	v bucket escaped-key ~version      held | object body of a version that is not current (the version's complement in
+//	                                   8 bytes: the newest first)
 //	w upload                           held | upload body
 //	x volume offset                    uvarint blob whose bulk extent begins there
+//	y bucket key                       uvarint version: the null version of the key, when it is not current
 //	z blob                             empty; the blobs with count 0, so that they are found without a walk
 //	~ …                                only while a rebuild runs, see rebuild.go
+//
+// Listings of objects go along o alone, so neither the versions that are not current nor the keys that are deleted cost them
+// anything. A key with versions always has one that is current.
 //
 // An object's key ends its index key, so it stands there as it is and its order is byte order. Where more
 // follows, the key is escaped: 00 becomes 00 FF, and 00 01 ends it. That keeps byte order too, as the
@@ -37,7 +43,10 @@ const (
 	spaceBucketID    = 'i'
 	spaceMissing     = 'm'
 	spaceBucketName  = 'n'
+	spaceMarker      = 'd'
 	spaceObject      = 'o'
+	spaceVersion     = 'v'
+	spaceNull        = 'y'
 	spacePart        = 'p'
 	spaceRefs        = 'r'
 	spaceVolume      = 's'
@@ -78,6 +87,20 @@ func appendConfigKey(dst []byte, name string) []byte {
 
 func appendObjectKey(dst []byte, bucket BucketID, key string) []byte {
 	return append(appendID(dst, spaceObject, uint64(bucket)), key...)
+}
+
+// appendHeadKey appends the key under which the current version of an object lies.
+func appendHeadKey(dst []byte, space byte, bucket BucketID, key string) []byte {
+	return append(appendID(dst, space, uint64(bucket)), key...)
+}
+
+// appendVersionsKey appends what the index keys of all versions of a key begin with that are not current.
+func appendVersionsKey(dst []byte, bucket BucketID, key string) []byte {
+	return append(appendEscaped(appendID(dst, spaceVersion, uint64(bucket)), key), 0x00, 0x01)
+}
+
+func appendVersionKey(dst []byte, bucket BucketID, key string, version VersionID) []byte {
+	return binary.BigEndian.AppendUint64(appendVersionsKey(dst, bucket, key), ^uint64(version))
 }
 
 func appendExtentKey(dst []byte, volume VolumeID, off int64) []byte {

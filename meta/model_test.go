@@ -17,7 +17,7 @@ func TestModel(t *testing.T) {
 	h := newHistory(newRNG(t))
 	x := newIndex(t)
 	dead := map[meta.VolumeID]bool{}
-	for i := range 10000 {
+	for i := range 6000 {
 		h.step()
 		if h.rng.IntN(8) > 0 {
 			continue
@@ -81,6 +81,7 @@ func (h *history) check(t testing.TB, x *meta.Index) {
 	for id := range h.buckets {
 		h.checkObjects(t, x, id)
 		h.checkListing(t, x, id)
+		h.checkVersions(t, x, id)
 		h.checkUploadListing(t, x, id)
 	}
 	h.checkUploads(t, x)
@@ -149,35 +150,49 @@ func (h *history) checkBuckets(t testing.TB, x *meta.Index) {
 func (h *history) checkObjects(t testing.TB, x *meta.Index, bucket meta.BucketID) {
 	t.Helper()
 	var usage meta.BucketUsage
-	empty := true
-	for key, want := range h.objects[bucket] {
-		empty = false
-		usage.Objects++
-		usage.Bytes += want.Size
-		got, found, err := x.GetObject(bucket, key, meta.NullVersion)
+	for key, all := range h.objects[bucket] {
+		for _, want := range all {
+			usage.Bytes += want.Size
+			if want.Marker {
+				usage.Markers++
+			} else {
+				usage.Versions++
+			}
+			got, found, err := x.GetObject(bucket, key, nameOf(want.Version))
+			mustNot(t, err)
+			equal(t, "version found", found, true)
+			equal(t, "version", got, *want)
+			h.checkRange(t, x, bucket, want)
+		}
+		want := all.current()
+		got, found, err := x.GetObject(bucket, key, meta.CurrentVersion)
 		mustNot(t, err)
-		equal(t, "object found", found, true)
+		equal(t, "object found", found, !want.Marker)
+		if !found {
+			got, found, err = x.GetDeleteMarker(bucket, key)
+			mustNot(t, err)
+			equal(t, "delete marker found", found, true)
+			equal(t, "delete marker", got, *want)
+			continue
+		}
+		usage.Objects++
 		equal(t, "object", got, *want)
-		head, _, err := x.GetObjectHead(bucket, key, meta.NullVersion)
+		head, _, err := x.GetObjectHead(bucket, key, meta.CurrentVersion)
 		mustNot(t, err)
 		equal(t, "object head", head, headOf(want))
-		h.checkRange(t, x, bucket, want)
 	}
 	for range 20 {
-		key := h.key()
-		_, found, err := x.GetObject(bucket, key, meta.NullVersion)
+		key, version := h.key(), meta.VersionID(h.rng.IntN(4))
+		_, found, err := x.GetObject(bucket, key, version)
 		mustNot(t, err)
-		equal(t, "object found", found, h.objects[bucket][key] != nil)
+		equal(t, "version found", found, h.objects[bucket][key][nameOf(version)] != nil)
 	}
 	got, err := x.BucketUsage(bucket)
 	mustNot(t, err)
 	equal(t, "usage", got, usage)
-	for _, u := range h.uploads {
-		empty = empty && u.Bucket != bucket
-	}
 	isEmpty, err := x.BucketEmpty(bucket)
 	mustNot(t, err)
-	equal(t, "empty", isEmpty, empty)
+	equal(t, "empty", isEmpty, len(h.objects[bucket]) == 0)
 }
 
 func headOf(o *meta.Object) meta.Object {
@@ -190,7 +205,7 @@ func headOf(o *meta.Object) meta.Object {
 func (h *history) checkRange(t testing.TB, x *meta.Index, bucket meta.BucketID, o *meta.Object) {
 	t.Helper()
 	off, n := h.rng.Int64N(o.Size+1), h.rng.Int64N(o.Size+2)
-	got, first, _, err := x.GetObjectRange(bucket, o.Key, meta.NullVersion, off, n)
+	got, first, _, err := x.GetObjectRange(bucket, o.Key, nameOf(o.Version), off, n)
 	mustNot(t, err)
 	want, wantFirst := headOf(o), int64(0)
 	var at int64
@@ -248,7 +263,12 @@ func (h *history) checkListing(t testing.TB, x *meta.Index, bucket meta.BucketID
 		if h.rng.IntN(3) == 0 {
 			o.Prefix, o.Delimiter = "", "/"
 		}
-		keys := slices.Collect(maps.Keys(h.objects[bucket]))
+		var keys []string
+		for key, all := range h.objects[bucket] {
+			if !all.current().Marker {
+				keys = append(keys, key)
+			}
+		}
 		if h.rng.IntN(2) == 0 {
 			o.After = h.text()
 			keys = slices.DeleteFunc(keys, func(k string) bool { return k <= o.After })
@@ -274,7 +294,7 @@ func (h *history) checkListing(t testing.TB, x *meta.Index, bucket meta.BucketID
 func (h *history) pageLines(t testing.TB, bucket meta.BucketID, page *meta.ListPage) (lines []entry) {
 	t.Helper()
 	for _, o := range page.Objects {
-		equal(t, "listed object", o, headOf(h.objects[bucket][o.Key]))
+		equal(t, "listed object", o, headOf(h.objects[bucket][o.Key].current()))
 		lines = append(lines, entry{name: o.Key})
 	}
 	for _, p := range page.Prefixes {

@@ -77,7 +77,7 @@ func InlineOff(src []byte) (off int, ok bool, err error) {
 }
 
 func (r *reader) deleteObject() *DeleteObject {
-	return &DeleteObject{Bucket: BucketID(r.uvarint()), Key: r.strMax(MaxKeyLen), Version: VersionID(r.uvarint())}
+	return &DeleteObject{Bucket: BucketID(r.uvarint()), Key: r.strMax(MaxKeyLen), Version: VersionID(r.size())}
 }
 
 func readIDs[T ~uint64](r *reader) []T {

@@ -76,7 +76,7 @@ func (x *Index) ListBuckets(after, prefix string, limit int) (buckets []Bucket, 
 // objectKeyRoom keeps the key of most objects on the stack.
 const objectKeyRoom = 256
 
-// GetObject returns a version of a key, with all its blobs and parts.
+// GetObject returns a version of a key, with all its blobs and parts. With CurrentVersion it never returns a delete marker.
 func (x *Index) GetObject(bucket BucketID, key string, version VersionID) (o Object, found bool, err error) {
 	return x.object(bucket, key, version, func(r *reader, o *Object) { r.object(o) })
 }
@@ -97,6 +97,7 @@ func (x *Index) GetObjectRange(bucket BucketID, key string, version VersionID, o
 		r.listing(o, &pool)
 		c := r.refs()
 		var at int64
+		first = 0 // This may not be the first version looked at.
 		for ref, ok := c.next(); ok && at-off < n; ref, ok = c.next() {
 			if at+ref.Len > off {
 				if len(o.Blobs) == 0 {
@@ -113,18 +114,51 @@ func (x *Index) GetObjectRange(bucket BucketID, key string, version VersionID, o
 	return o, first, found, err
 }
 
-func (x *Index) object(bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
-	return objectOf(x.db, bucket, key, version, read)
+// GetDeleteMarker returns the current version of a key if that is a delete marker.
+func (x *Index) GetDeleteMarker(bucket BucketID, key string) (o Object, found bool, err error) {
+	return versionAt(x.db, appendHeadKey(nil, spaceMarker, bucket, key), key, func(r *reader, o *Object) { r.object(o) })
 }
 
+func (x *Index) object(bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
+	if version == CurrentVersion {
+		return objectOf(x.db, bucket, key, version, read)
+	}
+	// The version may move from one space to another between the looks.
+	s := x.db.NewSnapshot()
+	defer s.Close()
+	return objectOf(s, bucket, key, version, read)
+}
+
+// objectOf looks for a version in one state of the index.
 func objectOf(db pebble.Reader, bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
 	var room [objectKeyRoom]byte
-	found, err = entryOf(db, appendObjectKey(room[:0], bucket, key), func(r *reader) {
+	o, found, err = versionAt(db, appendHeadKey(room[:0], spaceObject, bucket, key), key, read)
+	if err != nil || version == CurrentVersion || found && o.Version.same(version) {
+		return o, found, err
+	}
+	if !found {
+		o, found, err = versionAt(db, appendHeadKey(room[:0], spaceMarker, bucket, key), key, read)
+		if err != nil || !found || o.Version.same(version) {
+			return o, found, err
+		}
+	}
+	if version.IsNull() {
+		found, err = entryOf(db, appendHeadKey(room[:0], spaceNull, bucket, key), func(r *reader) { version = VersionID(r.uvarint()) })
+		if err != nil || !found {
+			return Object{}, false, err
+		}
+	}
+	return versionAt(db, appendVersionKey(room[:0], bucket, key, version), key, read)
+}
+
+// versionAt returns the version under an index key.
+func versionAt(db pebble.Reader, indexKey []byte, key string, read func(r *reader, o *Object)) (o Object, found bool, err error) {
+	found, err = entryOf(db, indexKey, func(r *reader) {
 		o.Key = key
 		o.LSN = r.held().lsn
 		read(r, &o)
 	})
-	if !found || version != CurrentVersion && o.Version != version {
+	if !found {
 		return Object{}, false, err
 	}
 	return o, true, nil
@@ -299,9 +333,9 @@ func (x *Index) NewestJournalStart() (start JournalStart, lsn LSN, err error) {
 	return start, lsn, err
 }
 
-// BucketEmpty reports whether a bucket holds neither objects nor uploads in this index.
+// BucketEmpty reports whether a bucket holds no version of any object in this index. It may still have uploads.
 func (x *Index) BucketEmpty(id BucketID) (bool, error) {
-	for _, space := range []byte{spaceObject, spaceUploadOrder} {
+	for _, space := range []byte{spaceObject, spaceMarker} {
 		empty := true
 		err := x.scan(appendID(nil, space, uint64(id)), func(_, _ []byte) (bool, error) {
 			empty = false

@@ -17,6 +17,10 @@ import (
 //	~t volume LSN   usage of the volume by a tombstone
 //	~r blob number  uvarint end offset | entity-key of what references the blob
 //
+// An entity key is the one that the index has, but for versions of objects, which lie there according to each other:
+//
+//	o bucket escaped-key id     (id: the version, or 0 for the null version, in 8 bytes)
+//
 // A crash leaves the index unusable, and it is begun again.
 type Rebuild struct {
 	x        *Index
@@ -38,18 +42,37 @@ const (
 	maxLosses = 10000
 )
 
+// appendStagedObject appends the entity key of a version.
+func appendStagedObject(dst []byte, bucket BucketID, key string, id VersionID) []byte {
+	if id.IsNull() {
+		id = NullVersion
+	}
+	dst = appendEscaped(appendID(dst, spaceObject, uint64(bucket)), key)
+	return binary.BigEndian.AppendUint64(append(dst, 0x00, 0x01), uint64(id))
+}
+
+// cutStagedObject takes the entity key of a version apart.
+func cutStagedObject(entity []byte) (bucket BucketID, key string, id VersionID, ok bool) {
+	k, tail, ok := cutEscaped(nil, entity[1+8:])
+	if !ok || len(tail) != 8 {
+		return 0, "", 0, false
+	}
+	return BucketID(binary.BigEndian.Uint64(entity[1:])), string(k), VersionID(binary.BigEndian.Uint64(tail)), true
+}
+
 // Loss names something that references a blob of which no record was found.
 type Loss struct {
-	Blob   BlobID
-	Bucket BucketID
-	Key    string
-	Upload UploadID // Of a part; zero for an object.
-	Part   int
+	Blob    BlobID
+	Bucket  BucketID
+	Key     string
+	Version VersionID // Of an object; 0 for the null version.
+	Upload  UploadID  // Of a part; zero for an object.
+	Part    int
 }
 
 // Rebuilt tells what a rebuild found.
 type Rebuilt struct {
-	Buckets, Objects, Blobs, Uploads, Parts int64
+	Buckets, Objects, Blobs, Uploads, Parts int64  // Each version is an object, delete markers among them.
 	DroppedBlobs                            int64  // That nothing references.
 	DroppedParts                            int64  // Whose upload has gone.
 	Lost                                    []Loss // The first of LostCount references. What they belong to is kept; its bytes are lost.
@@ -114,10 +137,7 @@ func (rb *Rebuild) load(a *Applied) error {
 	case *DeleteBucket:
 		return rb.remove(a, appendBucketID(nil, rec.ID))
 	case *DeleteObject:
-		if rec.Version != NullVersion {
-			return fmt.Errorf("%w: delete of version %d, this build keeps none", ErrUnknownRecord, rec.Version)
-		}
-		return rb.remove(a, appendObjectKey(nil, rec.Bucket, rec.Key))
+		return rb.remove(a, appendStagedObject(nil, rec.Bucket, rec.Key, rec.Version))
 	case *CreateUpload:
 		return rb.offer(a, appendUploadKey(nil, rec.Upload.ID), a.wholly(), appendUpload(nil, &rec.Upload))
 	case *AbortUpload:
@@ -152,9 +172,6 @@ func (rb *Rebuild) loadPut(a *Applied) error {
 	if err := p.parse(a.Payload); err != nil {
 		return err
 	}
-	if p.object.version != NullVersion {
-		return fmt.Errorf("%w: %v of version %d, this build keeps none", ErrUnknownRecord, p.kind, p.object.version)
-	}
 	for _, b := range p.blobs {
 		if err := rb.offer(a, appendBlobKey(nil, b.id), a.held(b.share), []byte(b.body)); err != nil {
 			return err
@@ -177,7 +194,7 @@ func (rb *Rebuild) loadPut(a *Applied) error {
 		}
 		fallthrough
 	case KindPutObject:
-		return rb.offer(a, appendObjectKey(nil, p.bucket, p.key), now, []byte(p.body))
+		return rb.offer(a, appendStagedObject(nil, p.bucket, p.key, p.object.version), now, []byte(p.body))
 	}
 	return nil
 }

@@ -218,26 +218,6 @@ func (f *finish) parts(ctx context.Context) error {
 	})
 }
 
-func (f *finish) objects(ctx context.Context) error {
-	return f.staged(ctx, string(spaceObject), func(key []byte, h held, body reader, value []byte) error {
-		head := body.skipObject()
-		if !body.done() {
-			return corruptEntry(key)
-		}
-		f.out.Objects++
-		f.live(h.volume, h.share)
-		bucket := BucketID(binary.BigEndian.Uint64(key[1:]))
-		u := f.buckets[bucket]
-		u.Objects++
-		u.Bytes += head.size
-		f.buckets[bucket] = u
-		if err := f.stageRefs(key, head.refs); err != nil {
-			return err
-		}
-		return f.set(key, value)
-	})
-}
-
 // stageRefs notes what an entity references. Pebble sorts these by blob, so that blobs can count
 // them in one pass, however many there are.
 func (f *finish) stageRefs(entity []byte, list refs) error {
@@ -375,8 +355,7 @@ func (f *finish) report(id BlobID, entity []byte) {
 func lossOf(id BlobID, entity []byte) Loss {
 	l := Loss{Blob: id}
 	if entity[0] == spaceObject {
-		l.Bucket = BucketID(binary.BigEndian.Uint64(entity[1:]))
-		l.Key = string(entity[9:])
+		l.Bucket, l.Key, l.Version, _ = cutStagedObject(entity)
 		return l
 	}
 	copy(l.Upload[:], entity[1:])

@@ -86,8 +86,6 @@ type Inline struct {
 //
 //	uvarint bucket | str key | object body | blobs | inline
 //	inline: u8 0, or u8 1 | uvarint blob | u64 CRC64NVME | uvarint length | bytes to the end of the record
-//
-// Objects without versions are all the index keeps so far: the version is NullVersion.
 type PutObject struct {
 	Bucket BucketID
 	Object Object // Its LSN is not in the record: it is the record's own.
@@ -95,7 +93,7 @@ type PutObject struct {
 	Inline *Inline
 }
 
-// DeleteObject removes an object version. It is a tombstone.
+// DeleteObject removes an object version, a delete marker perhaps; with an even one the null version. It is a tombstone.
 //
 //	uvarint bucket | str key | uvarint version
 type DeleteObject struct {
@@ -238,6 +236,9 @@ func (r *DeleteObject) AppendTo(dst []byte) []byte {
 	dst = begin(dst, KindDeleteObject)
 	if n := len(r.Key); n == 0 || n > MaxKeyLen {
 		bug("object key of %d bytes", len(r.Key))
+	}
+	if r.Version > maxVersion {
+		bug("version %#x of object %q", uint64(r.Version), r.Key)
 	}
 	dst = binary.AppendUvarint(dst, uint64(r.Bucket))
 	dst = appendStr(dst, r.Key)

@@ -170,7 +170,14 @@ func (x *Index) blobsHeldBy(blobs []putBlob, a *Applied) ([]putBlob, error) {
 func (x *Index) survives(p *put, a *Applied) (bool, error) {
 	switch p.kind {
 	case KindPutObject, KindCompleteUpload:
-		return x.isHeldBy(appendObjectKey(nil, p.bucket, p.key), a)
+		for _, key := range [...][]byte{
+			appendHeadKey(nil, spaceObject, p.bucket, p.key), appendHeadKey(nil, spaceMarker, p.bucket, p.key),
+			appendVersionKey(nil, p.bucket, p.key, p.object.version),
+		} {
+			if here, err := x.isHeldBy(key, a); err != nil || here {
+				return here, err
+			}
+		}
 	case KindPutPart:
 		return x.isHeldBy(appendPartKey(nil, p.upload, p.part.number), a)
 	}

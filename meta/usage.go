@@ -9,7 +9,25 @@ import (
 )
 
 // BucketUsage is what a bucket holds in this index.
-type BucketUsage struct{ Objects, Bytes int64 }
+type BucketUsage struct {
+	Objects  int64 // Keys whose current version is not a delete marker.
+	Versions int64 // Versions but delete markers, the current ones among them.
+	Markers  int64 // Delete markers.
+	Bytes    int64 // Of all versions.
+}
+
+// addVersion counts a version that lies in space; with sign -1 it takes it back.
+func (u *BucketUsage) addVersion(space byte, h *objectHead, sign int64) {
+	if space == spaceObject {
+		u.Objects += sign
+	}
+	if h.marker {
+		u.Markers += sign
+	} else {
+		u.Versions += sign
+	}
+	u.Bytes += sign * h.size
+}
 
 // volumeChange is what an Apply did to a volume.
 type volumeChange struct {
@@ -108,31 +126,48 @@ func (t *tx) forgetVolumes(ids []VolumeID) error {
 	return nil
 }
 
-// writeBuckets adds the changes to the buckets' usage.
+// usageChange is the usage of a bucket before an Apply and so far in it.
+type usageChange struct {
+	was, now BucketUsage
+}
+
+// usage returns what a bucket holds as of the record at hand.
+func (t *tx) usage(id BucketID) (*usageChange, error) {
+	if u := t.buckets[id]; u != nil {
+		return u, nil
+	}
+	t.key = appendUsageKey(t.key[:0], id)
+	value, found, err := t.get(t.key)
+	if err != nil {
+		return nil, err
+	}
+	u := &usageChange{}
+	if found {
+		if u.was, err = parseBucketUsage(value); err != nil {
+			return nil, err
+		}
+		u.now = u.was
+	}
+	t.buckets[id] = u
+	return u, nil
+}
+
+// writeBuckets writes the buckets' usage where it has changed.
 func (t *tx) writeBuckets() error {
-	for id, change := range t.buckets {
+	for id, u := range t.buckets {
+		if u.now == u.was {
+			continue
+		}
+		if u.now.Objects < 0 || u.now.Versions < 0 || u.now.Markers < 0 || u.now.Bytes < 0 {
+			return fmt.Errorf("%w: bucket %#x would have %+v", ErrInconsistent, uint64(id), u.now)
+		}
 		t.key = appendUsageKey(t.key[:0], id)
-		value, found, err := t.get(t.key)
-		if err != nil {
-			return err
-		}
-		var u BucketUsage
-		if found {
-			if u, err = parseBucketUsage(value); err != nil {
-				return err
-			}
-		}
-		u.Objects += change.Objects
-		u.Bytes += change.Bytes
-		if u.Objects < 0 || u.Bytes < 0 {
-			return fmt.Errorf("%w: bucket %#x would have %d objects of %d bytes", ErrInconsistent, uint64(id), u.Objects, u.Bytes)
-		}
-		switch {
-		case u != (BucketUsage{}):
-			t.val = u.appendTo(t.val[:0])
-			err = t.set(t.key, t.val)
-		case found:
+		var err error
+		if u.now == (BucketUsage{}) {
 			err = t.del(t.key)
+		} else {
+			t.val = u.now.appendTo(t.val[:0])
+			err = t.set(t.key, t.val)
 		}
 		if err != nil {
 			return err
@@ -141,11 +176,9 @@ func (t *tx) writeBuckets() error {
 	return nil
 }
 
-func (t *tx) count(bucket BucketID, objects, bytes int64) {
-	u := t.buckets[bucket]
-	u.Objects += objects
-	u.Bytes += bytes
-	t.buckets[bucket] = u
+// count counts a version that comes to lie in space, or with sign -1 no longer does. The bucket's usage has been looked at.
+func (t *tx) count(bucket BucketID, space byte, h *objectHead, sign int64) {
+	t.buckets[bucket].now.addVersion(space, h, sign)
 }
 
 // VolumeUsage is what the index counts in a volume.
@@ -189,13 +222,21 @@ func (u *VolumeUsage) addTombstone(payload []byte) {
 // abortUploadLen is the length of an abort upload record.
 const abortUploadLen = 2 + len(UploadID{})
 
+// appendTo encodes it: uvarint objects | uvarint versions | uvarint markers | uvarint bytes.
 func (u BucketUsage) appendTo(dst []byte) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(u.Objects)), uint64(u.Bytes))
+	for _, n := range [...]int64{u.Objects, u.Versions, u.Markers, u.Bytes} {
+		dst = binary.AppendUvarint(dst, uint64(n))
+	}
+	return dst
+}
+
+func (r *reader) bucketUsage() BucketUsage {
+	return BucketUsage{Objects: r.size(), Versions: r.size(), Markers: r.size(), Bytes: r.size()}
 }
 
 func parseBucketUsage(value []byte) (BucketUsage, error) {
 	r := view(value)
-	u := BucketUsage{Objects: r.size(), Bytes: r.size()}
+	u := r.bucketUsage()
 	if !r.done() {
 		return BucketUsage{}, fmt.Errorf("%w: bucket usage", ErrCorrupt)
 	}
