@@ -173,7 +173,7 @@ func unfinished(formatted []drive.Found, given int) bool {
 		return false
 	}
 	for _, f := range formatted {
-		if len(f.Identity.Starts) > 0 || len(f.Identity.Known) > given {
+		if f.Identity.Epoch() > 0 || len(f.Identity.Known) > given {
 			return false
 		}
 	}

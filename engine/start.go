@@ -32,6 +32,9 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 		return err
 	}
 	c.base.Store(b)
+	if err := c.set.Confirm(); err != nil {
+		return err
+	}
 	if err := c.sweep(ctx, b); err != nil {
 		return err
 	}

@@ -501,13 +501,16 @@ func identityBehaves(t *testing.T, d drive.Drive) {
 		t.Fatalf("ReadIdentity = %+v, %v", id, err)
 	}
 	for epoch := range uint32(2 * drive.MaxStarts) {
-		id.AddStart(drive.Start{Epoch: epoch + 1, Run: drive.NewID()})
+		id.Begin(id.Starts, nil, drive.Start{Epoch: epoch + 1, Run: drive.NewID()})
+		id.Confirm()
 	}
+	pending := drive.Start{Epoch: 2*drive.MaxStarts + 1, Run: drive.NewID()}
+	id.Begin(id.Starts[:3], id.Starts[:1], pending)
 	if err := drive.WriteIdentity(d, id); err != nil {
 		t.Fatal(err)
 	}
 	got, err := drive.ReadIdentity(d)
-	if err != nil || got.Epoch() != 2*drive.MaxStarts || len(got.Starts) != drive.MaxStarts {
+	if err != nil || got.Epoch() != pending.Epoch || len(got.Starts) != drive.MaxStarts || len(got.Confirmed()) != 3 || len(got.Pending) != 2 {
 		t.Errorf("ReadIdentity = %+v, %v", got, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"penstock/erasure"
@@ -31,7 +32,10 @@ type Start struct {
 }
 
 // MaxStarts bounds the history of starts: a drive that was away for longer is taken to be merely old.
-const MaxStarts = 16
+const MaxStarts = 64
+
+// maxPending bounds the interrupted starts in a row that are remembered.
+const maxPending = 16
 
 // Identity is drive.json: what a drive knows of itself. On the drive it is indented JSON whose last
 // field is the CRC64NVME, in hexadecimal, of the same text with sixteen hyphens in that field.
@@ -45,7 +49,9 @@ const MaxStarts = 16
 //	  "mount": true,            whether the directory was a mount point at format: then it must be one ever after
 //	  "filesystem": "ext4",     at format, for the reader
 //	  "known": ["…"],           all drives of the cell, this one among them
-//	  "starts": [{…}],          the last starts of the cell that this drive took part in, oldest first
+//	  "starts": [{…}],          the last starts of the cell, oldest first, up to the last confirmed one that this drive took part in
+//	  "base": [{…}],            the confirmed starts that the pending ones go on from; absent when they are those in "starts"
+//	  "pending": [{…}],         starts that are not confirmed yet, the one under way at the end; absent when there is none
 //	  "crc64nvme": "…"
 //	}
 type Identity struct {
@@ -58,24 +64,45 @@ type Identity struct {
 	FileSystem string    `json:"filesystem"`
 	Known      []ID      `json:"known"`
 	Starts     []Start   `json:"starts"`
+	Base       []Start   `json:"base,omitempty"`
+	Pending    []Start   `json:"pending,omitempty"`
 	Sum        string    `json:"crc64nvme"`
 }
 
-// Epoch returns the epoch of the last start, or 0 before the first.
+// Epoch returns the epoch of the last start, confirmed or not, or 0 before the first.
 func (id *Identity) Epoch() uint32 {
-	if len(id.Starts) == 0 {
-		return 0
+	epoch := uint32(0)
+	for _, list := range [][]Start{id.Starts, id.Pending} {
+		if len(list) > 0 {
+			epoch = max(epoch, list[len(list)-1].Epoch)
+		}
 	}
-	return id.Starts[len(id.Starts)-1].Epoch
+	return epoch
 }
 
-// AddStart appends a start to the history.
-func (id *Identity) AddStart(s Start) {
-	id.Starts = append(id.Starts, s)
-	if over := len(id.Starts) - MaxStarts; over > 0 {
-		id.Starts = append([]Start(nil), id.Starts[over:]...)
+// Begin makes a start pending that goes on from a history: starts that are confirmed, and others that are not.
+func (id *Identity) Begin(confirmed, unconfirmed []Start, s Start) {
+	id.Base = nil
+	if !slices.Equal(confirmed, id.Starts) {
+		id.Base = slices.Clone(confirmed)
 	}
+	id.Pending = latest(append(slices.Clone(unconfirmed), s), maxPending)
 }
+
+// Confirm makes the pending start one in which something may be acknowledged.
+func (id *Identity) Confirm() {
+	id.Starts, id.Base, id.Pending = latest(slices.Concat(id.Confirmed(), id.Pending), MaxStarts), nil, nil
+}
+
+// Confirmed returns the confirmed starts that the pending ones go on from.
+func (id *Identity) Confirmed() []Start {
+	if id.Base != nil {
+		return id.Base
+	}
+	return id.Starts
+}
+
+func latest(starts []Start, n int) []Start { return starts[max(len(starts)-n, 0):] }
 
 // noSum stands for the checksum in the text that is summed. It is as long as any.
 const noSum = "----------------"

@@ -235,7 +235,7 @@ func TestDamagedIdentity(t *testing.T) {
 // TestIdentityFlips flips every bit of drive.json.
 func TestIdentityFlips(t *testing.T) {
 	id := newIdentity()
-	id.AddStart(drive.Start{Epoch: 1, Run: drive.NewID()})
+	id.Begin(nil, nil, drive.Start{Epoch: 1, Run: drive.NewID()})
 	good := id.AppendTo(nil)
 	if got, err := drive.ParseIdentity(good); err != nil || got.Drive != id.Drive || got.Epoch() != 1 {
 		t.Fatalf("ParseIdentity = %+v, %v", got, err)

@@ -214,14 +214,27 @@ func (r *rig) format() *journal.Journal {
 	if err != nil {
 		r.t.Fatalf("format: %v", err)
 	}
+	r.confirm()
 	return j
+}
+
+// confirm says that the start has succeeded.
+func (r *rig) confirm() {
+	r.t.Helper()
+	if err := r.set.Confirm(); err != nil {
+		r.t.Fatalf("volumes: %v", err)
+	}
 }
 
 // recover opens the volumes again and recovers the journal from a position.
 func (r *rig) recover(from meta.Position) (*journal.Journal, journal.Recovery, error) {
 	r.t.Helper()
 	r.open()
-	return journal.Recover(context.Background(), r.options(), from)
+	j, did, err := journal.Recover(context.Background(), r.options(), from)
+	if err == nil {
+		r.confirm()
+	}
+	return j, did, err
 }
 
 func (r *rig) mustRecover(from meta.Position) (*journal.Journal, journal.Recovery) {

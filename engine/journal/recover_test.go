@@ -193,6 +193,7 @@ func TestRecycledSegments(t *testing.T) {
 	at := j.Position()
 	r.stop(j)
 	r.open()
+	r.confirm() // Before that, nothing is freed.
 	old := r.set.Get(first)
 	segs := make(map[drive.ID]uint32)
 	for i, id := range old.Drives() {

@@ -139,6 +139,9 @@ func checkImage(t *testing.T, img image) {
 	t.Helper()
 	drives := img.domain.Drives()
 	s, err := volume.Open(context.Background(), options(drives))
+	if err == nil {
+		err = s.Confirm()
+	}
 	if err != nil {
 		t.Fatalf("event %d: %v", img.event, err)
 	}
@@ -232,5 +235,64 @@ func TestLyingCache(t *testing.T) {
 			checkVolume(t, v)
 		}
 		closeSet(t, s)
+	}
+}
+
+// TestInterruptedStartBindsNobody cuts the power at every event of a start, goes on with every subset of the drives, and then gives it
+// all of them. Whatever drives the start had reached, nothing was acknowledged in it, so nobody is refused; and what was there before is there.
+func TestInterruptedStartBindsNobody(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	domain := drive.NewDomain(newIdentities(3), 100*mib, drive.DomainOptions{})
+	s := open(t, domain.Drives())
+	old := create(t, s, volume.Journal)
+	stamp(t, old, old.Start())
+	closeSet(t, s)
+
+	var images []*drive.Domain
+	domain.SetHook(func(int) {
+		images = append(images, domain.Cut(drive.RandomChoice(rng)), domain.Cut(drive.RandomChoice(rng)))
+	})
+	s, err := volume.Open(ctx, options(domain.Drives()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	create(t, s, volume.Journal)
+	if err := s.Get(old.ID()).Trim(old.Start() + drive.BlockLen); err != nil { // Not before the start is confirmed.
+		t.Fatal(err)
+	}
+	before := len(images)
+	if err := s.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	domain.SetHook(nil)
+	closeSet(t, s)
+	if before < 12 || len(images) < before+6 {
+		t.Fatalf("%d events before the start was confirmed, %d in all", before, len(images))
+	}
+	for i, image := range images[:before] {
+		for mask := 1; mask < 1<<3; mask++ {
+			d := image.Cut(drive.Choice{}) // A copy: nothing is in flight.
+			var some []drive.Drive
+			for j, d := range d.Drives() {
+				if mask>>j&1 == 1 {
+					some = append(some, d)
+				}
+			}
+			s := open(t, some)
+			v := create(t, s, volume.Journal)
+			closeSet(t, s)
+			s = open(t, d.Drives())
+			if s.Get(v.ID()) == nil {
+				t.Fatalf("image %d, drives %03b: what was acknowledged meanwhile is gone", i, mask)
+			}
+			found := s.Get(old.ID())
+			for j := range found.N() {
+				if found.Shard(j) == nil || found.Shard(j).Size() != found.Capacity() {
+					t.Fatalf("image %d, drives %03b: shard %d of the old volume is not as it was", i, mask, j)
+				}
+				checkStamp(t, found, j, found.Start())
+			}
+			closeSet(t, s)
+		}
 	}
 }

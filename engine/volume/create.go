@@ -305,6 +305,9 @@ func (s *Set) block() (block []byte, release func()) {
 // Drives that fail on the way keep their segment; it is free when they come back and the volume,
 // found again, is freed again.
 func (s *Set) Free(v *Volume) error {
+	if s.unconfirmed(v, func() { _ = s.Free(v) }) { // If it fails, the volume stays, and whoever counts what is live frees it again.
+		return nil
+	}
 	if !v.pins.CompareAndSwap(0, freed) {
 		if v.pins.Load() < 0 {
 			return fmt.Errorf("free %v: %w", v, ErrFreed)

@@ -22,9 +22,10 @@
 // more are moved.
 //
 // The epoch orders starts. It is one more than any that a header or a drive.json has ever named, and is
-// durable on every drive before the first volume bears it. Each start also has a random name,
-// kept in drive.json, by which two halves of a store that were started apart are told from a drive
-// that was merely away: the former are refused.
+// durable on every drive before the first volume bears it. Each start also has a random name, kept in
+// drive.json, and counts from [Set.Confirm] on: before that nothing is acknowledged, and nothing that was there is
+// changed. So a start that is interrupted binds nobody, and two halves of a store of which each was confirmed
+// without the other, which are refused, are told from a drive that was merely away.
 //
 // Package volume does not know what volumes hold. Whoever does decides when one is freed or trimmed,
 // and pins it while something may still be reading or writing it.

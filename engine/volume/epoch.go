@@ -9,74 +9,40 @@ import (
 )
 
 // checkIdentities refuses drives of other stores and cells, and drives that went on without the others. It
-// returns the identity with the history of starts that goes on now.
-func (s *Set) checkIdentities(found []scanned) (*drive.Identity, error) {
-	// By drive: epochs of its live segments. When a shard was moved does not matter: what it holds is what it was.
-	live := make([]map[uint32]bool, len(found))
-	used := make(map[drive.Start]bool)
+// returns the history of starts that goes on now, and marks the segments that are no part of it.
+func (s *Set) checkIdentities(found []scanned) (history, error) {
+	var pasts []past
+	var of []int // Member of each.
 	for i, m := range s.members {
 		if m.failed() {
 			continue
 		}
 		id := &found[i].identity
 		if err := s.checkIdentity(m, id); err != nil {
-			return nil, err
+			return history{}, err
 		}
-		live[i] = make(map[uint32]bool)
-		for _, f := range found[i].segments {
-			if f.err == nil && f.header.Class != classFree {
-				live[i][f.header.Epoch] = true
-			}
-		}
-		for _, start := range id.Starts {
-			if live[i][start.Epoch] {
-				used[start] = true
-			}
+		pasts, of = append(pasts, pastOf(id)), append(of, i)
+	}
+	if len(pasts) == 0 {
+		return history{}, s.noDrives()
+	}
+	h, latest, stranger := reconcile(pasts)
+	if stranger >= 0 {
+		start, _ := last(pasts[stranger].starts)
+		return history{}, &drive.RefusedError{
+			Path: s.members[of[stranger]].drive.Path(), Reason: drive.Damaged,
+			What: fmt.Sprintf("took part in a start (epoch %d) that drive %v does not know of: the two went on without each other",
+				start.Epoch, found[of[latest]].identity.Drive),
+			Right: "start with the drives whose content is to be kept, and give the others back empty",
 		}
 	}
-	// A start that made nothing was interrupted while it began, or did not matter; the others may have
-	// taken the same epoch again since. So the latest history is the one with the latest start that did.
-	lastUsed := func(id *drive.Identity) uint32 {
-		for _, start := range slices.Backward(id.Starts) {
-			if used[start] {
-				return start.Epoch
-			}
-		}
-		return 0
-	}
-	var latest *drive.Identity
-	for i, m := range s.members {
-		if id := &found[i].identity; !m.failed() && (latest == nil || lastUsed(id) > lastUsed(latest)) {
-			latest = id
+	for i, p := range pasts {
+		for j := range found[of[i]].segments {
+			f := &found[of[i]].segments[j]
+			f.void = f.err == nil && f.header.Class != classFree && p.void(f.header.Epoch, h)
 		}
 	}
-	if latest == nil {
-		return nil, s.noDrives()
-	}
-	for i, m := range s.members {
-		if m.failed() {
-			continue
-		}
-		for _, start := range found[i].identity.Starts {
-			if live[i][start.Epoch] && !knows(latest, start) {
-				return nil, &drive.RefusedError{
-					Path: m.drive.Path(), Reason: drive.Damaged,
-					What: fmt.Sprintf("was written to in a start (epoch %d) that drive %v does not know of: the two went on without each other",
-						start.Epoch, latest.Drive),
-					Right: "start with the drives whose content is to be kept, and give the others back empty",
-				}
-			}
-		}
-	}
-	return latest, nil
-}
-
-// knows reports whether a history names a start, or does not reach back that far.
-func knows(id *drive.Identity, start drive.Start) bool {
-	if len(id.Starts) >= drive.MaxStarts && start.Epoch < id.Starts[0].Epoch {
-		return true
-	}
-	return slices.Contains(id.Starts, start)
+	return h, nil
 }
 
 func (s *Set) checkIdentity(m *member, id *drive.Identity) error {
@@ -99,7 +65,7 @@ func (s *Set) checkIdentity(m *member, id *drive.Identity) error {
 
 // begin takes the epoch after the highest that is to be seen anywhere, and makes it durable on all healthy
 // drives before anything can bear it.
-func (s *Set) begin(found []scanned, latest *drive.Identity) error {
+func (s *Set) begin(found []scanned, h history) error {
 	known := make(map[drive.ID]bool)
 	for _, id := range s.opts.Known {
 		known[id] = true
@@ -130,23 +96,102 @@ func (s *Set) begin(found []scanned, latest *drive.Identity) error {
 	}
 	slices.SortFunc(ids, compareIDs)
 	slices.SortFunc(s.missing, compareIDs)
-	next := drive.Identity{Starts: slices.Clone(latest.Starts)}
-	next.AddStart(drive.Start{Epoch: s.epoch, Run: drive.NewID()})
-	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
-		if s.members[i].failed() {
-			return struct{}{}, nil
+	s.discard(found)
+	start := drive.Start{Epoch: s.epoch, Run: drive.NewID()}
+	for i, m := range s.members {
+		m.identity = found[i].identity
+		m.identity.Known = ids
+		m.identity.Begin(h.confirmed, h.unconfirmed, start)
+	}
+	return s.writeIdentities(fmt.Sprintf("begin epoch %d", s.epoch))
+}
+
+// discard frees the segments of starts that came to nothing. It is done before the drives forget these starts.
+func (s *Set) discard(found []scanned) {
+	void := make([][]scannedSegment, len(found))
+	for i := range found {
+		for j := range found[i].segments {
+			if f := &found[i].segments[j]; f.void {
+				void[i] = append(void[i], *f)
+				f.file = nil
+			}
 		}
-		id := found[i].identity
-		id.Known, id.Starts = ids, next.Starts
-		return struct{}{}, drive.WriteIdentity(s.members[i].drive, id)
+	}
+	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
+		for _, f := range void[i] {
+			if err := s.freeSegment(s.members[i], f.file, f.header); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
 	}, nil)
 	for i, err := range errs {
 		if err != nil {
-			s.fail(s.members[i], fmt.Errorf("begin epoch %d: %w", s.epoch, err))
+			s.fail(s.members[i], fmt.Errorf("free what an interrupted start has left: %w", err))
+		}
+	}
+}
+
+// writeIdentities makes what the members say of themselves durable on all healthy drives. It fails if there are none. Drives that do
+// not take it are failed.
+func (s *Set) writeIdentities(why string) error {
+	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
+		m := s.members[i]
+		if m.failed() {
+			return struct{}{}, nil
+		}
+		return struct{}{}, drive.WriteIdentity(m.drive, m.identity)
+	}, nil)
+	for i, err := range errs {
+		if err != nil {
+			s.fail(s.members[i], fmt.Errorf("%s: %w", why, err))
 		}
 	}
 	if len(s.healthy()) == 0 {
 		return s.noDrives()
 	}
 	return nil
+}
+
+// Confirm says that the start has succeeded: from now on something may be acknowledged. Until then nothing that was there before is
+// changed, so that a start which is interrupted counts for nothing: what is to be trimmed or freed meanwhile is when Confirm is called.
+func (s *Set) Confirm() error {
+	if s.confirmed.Load() {
+		return nil
+	}
+	for _, m := range s.members {
+		m.identity.Confirm()
+	}
+	if err := s.writeIdentities(fmt.Sprintf("confirm epoch %d", s.epoch)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.confirmed.Store(true)
+	deferred := s.deferred
+	s.deferred = nil
+	s.mu.Unlock()
+	if !s.enter() {
+		return ErrClosed
+	}
+	go func() {
+		defer s.tasks.Done()
+		for _, f := range deferred {
+			f()
+		}
+	}()
+	return nil
+}
+
+// unconfirmed puts f off until Confirm, and reports whether it has: the start is not confirmed, and v is older.
+func (s *Set) unconfirmed(v *Volume, f func()) bool {
+	if s.confirmed.Load() || v.Epoch() == s.epoch {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.confirmed.Load() {
+		return false
+	}
+	s.deferred = append(s.deferred, f)
+	return true
 }

@@ -36,16 +36,16 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 	}
 	// Whatever is refused is refused before anything is written.
 	found, err := s.scan(ctx)
-	var latest *drive.Identity
+	var h history
 	if err == nil {
-		latest, err = s.checkIdentities(found)
+		h, err = s.checkIdentities(found)
 	}
 	var stale []staleSegment
 	if err == nil {
 		stale, err = s.gather(found)
 	}
 	if err == nil {
-		err = s.begin(found, latest)
+		err = s.begin(found, h)
 	}
 	if err != nil {
 		for _, f := range found {
@@ -104,6 +104,7 @@ type scannedSegment struct {
 	file   drive.File // Open if the header is that of a volume.
 	header header
 	err    error // Why there is no header.
+	void   bool  // Of a start that came to nothing.
 }
 
 func (f *scanned) close() {
@@ -231,6 +232,7 @@ func (s *Set) gather(found []scanned) (stale []staleSegment, err error) {
 			}
 			m.next = max(m.next, f.seg+1)
 			switch {
+			case f.void: // To be freed, once nothing is refused any more.
 			case errors.Is(f.err, errBlank), f.err == nil && f.header.Class == classFree:
 				m.free = append(m.free, freeSegment{f.seg, f.size})
 			case errors.Is(f.err, ErrVersion):

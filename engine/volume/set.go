@@ -38,6 +38,7 @@ type Set struct {
 	bulkLen    int64
 	members    []*member // By drive id. Immutable after Open.
 	missing    []drive.ID
+	confirmed  atomic.Bool
 
 	creating chan struct{} // Holds the token of whoever makes a volume: one at a time, so that two do not plan with the same room.
 	tasks    sync.WaitGroup
@@ -50,6 +51,7 @@ type Set struct {
 	sequence uint32 // Of the last id given out in this epoch.
 	prepared [numClasses]preparedVolume
 	retired  map[*Retired]bool // Segments whose place others have taken, and that are not freed yet.
+	deferred []func()          // What waits for Confirm.
 	closed   bool
 	failure  chan struct{} // Closed, and replaced, when a drive fails.
 }
@@ -66,6 +68,8 @@ type member struct {
 	drive  drive.Drive
 	shares int                   // Drives on the same file system, this one included.
 	err    atomic.Pointer[error] // Why it has failed; nil while it is healthy.
+
+	identity drive.Identity // As it is on the drive. Owned by Open, then by Confirm.
 
 	damaged atomic.Int32 // Segments whose header cannot be trusted. They are left alone.
 

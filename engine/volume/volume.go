@@ -107,6 +107,9 @@ func (v *Volume) Pins() int { return int(max(v.pins.Load(), 0)) }
 // Trim gives back the space of all segments behind end, rounded up to whole blocks. Nothing may be in
 // flight behind end, and nothing is written to the volume any more.
 func (v *Volume) Trim(end int64) error {
+	if v.set.unconfirmed(v, func() { _ = v.Trim(end) }) { // If it fails, the drive is failed.
+		return nil
+	}
 	end = (end + drive.BlockLen - 1) / drive.BlockLen * drive.BlockLen
 	if end < headerLen || end > v.header.Length {
 		return fmt.Errorf("trim %v to %d: not in %d to %d", v, end, headerLen, v.header.Length)

@@ -67,6 +67,9 @@ func open(t testing.TB, drives []drive.Drive) *volume.Set {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Confirm(); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -249,8 +252,11 @@ func TestMissingDrives(t *testing.T) {
 				present = append(present, d)
 			}
 		}
-		// Each combination is a start that the rest does not know of, and nothing may be made in it.
-		s := open(t, present)
+		// Each combination is a start that the rest does not know of, and it must not be confirmed.
+		s, err := volume.Open(ctx, options(present))
+		if err != nil {
+			t.Fatal(err)
+		}
 		found := s.Get(v.ID())
 		if found == nil {
 			t.Fatalf("drives %06b: the volume is not found", mask)
@@ -749,6 +755,9 @@ func TestDirectories(t *testing.T) {
 		opts := options(drives)
 		opts.Arena = arena
 		s, err := volume.Open(ctx, opts)
+		if err == nil {
+			err = s.Confirm()
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
