@@ -72,11 +72,16 @@ type call struct {
 	began    time.Time
 	status   int
 	received int64
+	audit    *AuditEntry       // nil where nobody listens.
+	listen   func(*AuditEntry) // Of the server.
 }
 
 func (r *request) observed() call {
 	t := r.srv.tallies[r.op]
-	return call{tally: t, began: r.began, status: r.ctx.Response.StatusCode(), received: r.received}
+	return call{
+		tally: t, began: r.began, status: r.ctx.Response.StatusCode(), received: r.received,
+		audit: r.auditEntry(), listen: r.srv.opts.Audit,
+	}
 }
 
 // end counts the request. sent is the length of the body that went out.
@@ -97,6 +102,10 @@ func (c *call) end(sent int64) {
 	}
 	if sent > 0 {
 		t.sent.Add(uint64(sent))
+	}
+	if c.audit != nil {
+		c.audit.Sent, c.audit.Seconds = sent, took.Seconds()
+		c.listen(c.audit)
 	}
 }
 

@@ -36,6 +36,7 @@ type request struct {
 	bodyDone bool          // The body was read to its end.
 
 	began    time.Time       // When the headers were in.
+	failure  string          // Code of the error that is the answer.
 	received int64           // Bytes of the body, as they came over the wire.
 	stream   *observedStream // The answer's body, if it is sent after the handler has returned.
 	admin    admin.Call      // Of the administration API.

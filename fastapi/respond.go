@@ -17,6 +17,7 @@ func (r *request) fail(err error) {
 	if r.isAdmin() {
 		e = r.adminError(err)
 	}
+	r.failure = e.code
 	switch {
 	case e.code == errSlowDown.code:
 		// There may be thousands a second, and they are no fault: they are what keeps the node up.

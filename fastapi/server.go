@@ -32,6 +32,9 @@ type Options struct {
 	Metrics Metrics       // Who may read the metrics, besides administrators.
 	Secrets sigv4.Secrets // Required: the secrets of the access keys that may be used.
 
+	// Audit is told of every request when it is over. It must not block: it is called on the request's way out. nil is nobody. It keeps the entry.
+	Audit func(*AuditEntry)
+
 	// Region that requests must be signed for. Empty accepts any, and the region shown to clients is DefaultRegion.
 	Region string
 	// Domains below which host names are buckets ("bucket.s3.example.com"). Empty means path-style addressing alone.

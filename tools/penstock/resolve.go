@@ -68,6 +68,9 @@ func resolve(s *settings, flags *pflag.FlagSet, args []string, getenv func(strin
 	if s.metricsToken, err = secretEnv(metricsTokenEnv, getenv); err != nil {
 		return err
 	}
+	if s.auditToken, err = secretEnv(auditTokenEnv, getenv); err != nil {
+		return err
+	}
 	if s.root, err = givenCredentials(getenv); err != nil {
 		return err
 	}

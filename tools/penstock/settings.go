@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,9 @@ const envPrefix = "PENSTOCK_"
 
 // metricsTokenEnv names the bearer token that Prometheus shows. With _FILE after the name it is in a file.
 const metricsTokenEnv = envPrefix + "METRICS_TOKEN"
+
+// auditTokenEnv names the bearer token that is shown to the audit webhook. With _FILE after the name it is in a file.
+const auditTokenEnv = envPrefix + "AUDIT_WEBHOOK_TOKEN"
 
 // unset is the value of a number that nobody chose.
 const unset = -1
@@ -45,6 +49,12 @@ type settings struct {
 	logLevel  string
 	logFormat string
 
+	auditLog      string // File; "" = none.
+	auditLogSize  int64
+	auditLogFiles int
+	auditWebhook  string // URL; "" = none.
+	auditToken    string // Of the environment alone.
+
 	metrics      string      // Who may read them.
 	metricsToken string      // Of the environment alone, too.
 	root         credentials // Of the environment alone: a flag would show in the list of processes.
@@ -60,7 +70,8 @@ const defaultAddress = "127.0.0.1:9000"
 // newSettings returns the defaults and the flags that change them.
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
-		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", logLevel: "info", logFormat: "auto",
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin",
+		auditLogFiles: 10, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags.SortFlags = false // In the order of importance, as listed here.
@@ -79,6 +90,11 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
 	flags.Var(choiceValue(&s.metrics, "admin", "open"), "metrics",
 		"who may read /penstock/metrics: admin, which is also whoever shows the bearer token in "+metricsTokenEnv+", or open, which is everybody")
+	flags.Var(textValue(&s.auditLog, "FILE"), "audit-log", "write a line of JSON for every request to this file")
+	flags.Var(sizeValue(&s.auditLogSize, 1<<20, "auto"), "audit-log-size", "begin a new audit file at this size; auto is 100MiB")
+	flags.Var(numberValue(&s.auditLogFiles, 1, 10000, "all"), "audit-log-files", "keep this many full audit files")
+	flags.Var(urlValue(&s.auditWebhook), "audit-webhook",
+		"post the audit log's lines to this URL, with the bearer token in "+auditTokenEnv+" if there is one")
 	flags.Var(choiceValue(&s.logLevel, "debug", "info", "warn", "error"), "log-level", "least level to log: debug, info, warn, error")
 	flags.Var(choiceValue(&s.logFormat, "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal")
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
@@ -129,6 +145,16 @@ func textValue(p *string, kind string) *value {
 	return &value{kind: kind, text: func() string { return *p }, set: func(s string) error {
 		if s == "" {
 			return fmt.Errorf("is empty")
+		}
+		*p = s
+		return nil
+	}}
+}
+
+func urlValue(p *string) *value {
+	return &value{kind: "URL", text: func() string { return *p }, set: func(s string) error {
+		if u, err := url.Parse(s); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("%q is not a URL such as https://logs.example.com/penstock", s)
 		}
 		*p = s
 		return nil

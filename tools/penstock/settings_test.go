@@ -152,6 +152,7 @@ func TestMistakes(t *testing.T) {
 		{"/a --address :65536", nil, "", "port"},
 		{"/a --io uring", nil, "", `"uring" is none of auto, ring`},
 		{"/a --log-level loud", nil, "", `"loud" is none of debug`},
+		{"/a --audit-webhook logs:80", nil, "", `"logs:80" is not a URL`},
 		{"/a --metrics all", nil, "", `"all" is none of admin, open`},
 		{"/a --domain http://x", nil, "", "not a domain"},
 		{"/a --domain 10.0.0.1", nil, "", "not a domain"},

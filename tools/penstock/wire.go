@@ -25,7 +25,11 @@ func openStore(ctx context.Context, o engine.Options) (store, error) {
 
 // newFront puts the S3 front end before a store.
 func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, logger *slog.Logger) (front, error) {
-	server, err := fastapi.New(fastapi.Options{
+	audit, err := newAudit(s, logger)
+	if err != nil {
+		return nil, err
+	}
+	options := fastapi.Options{
 		Store:     store,
 		Admin:     store,
 		Metrics:   fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
@@ -34,11 +38,30 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 		Domains:   s.domains,
 		TLSConfig: tlsConfig,
 		Logger:    logger,
-	})
+	}
+	if audit != nil {
+		options.Audit = audit.record
+	}
+	server, err := fastapi.New(options)
 	if err != nil {
 		return nil, err
 	}
-	return server, nil
+	if audit == nil {
+		return server, nil
+	}
+	return &auditedFront{server, audit}, nil
+}
+
+// auditedFront is a front end with an audit log, which ends after it.
+type auditedFront struct {
+	*fastapi.Server
+	audit *audit
+}
+
+func (f *auditedFront) Shutdown(ctx context.Context) error {
+	err := f.Server.Shutdown(ctx)
+	f.audit.close()
+	return err
 }
 
 // rootAlone knows one pair and no other identity.
