@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"penstock/bench/client"
+	"penstock/fastapi/admin"
 )
 
 // Costs are what a window cost, on the side of the load generator and, where it could be had, of the server.
@@ -57,13 +58,14 @@ func (c *costs) finish(report *Report) {
 	o.Counters = make(map[string]float64)
 	for host := range counters {
 		for name, value := range counters[host] {
-			o.Counters[name] += value - c.counters[host][name]
+			if grown := value - c.counters[host][name]; grown > 0 { // Else it says what is now, not what has been.
+				o.Counters[name] += grown
+			}
 		}
 	}
 	if o.Server == "" {
-		o.Server, o.ServerCPU = "admin endpoint", o.Counters[cpuCounter]
+		o.Server, o.ServerCPU = "admin endpoint", o.Counters["cpu.user_seconds"]+o.Counters["cpu.system_seconds"]
 	}
-	delete(o.Counters, cpuCounter)
 }
 
 // serverCosts reads what the server has spent so far.
@@ -89,11 +91,17 @@ func (r *run) serverCosts() (cpu time.Duration, counters []map[string]float64, e
 	return cpu, counters, nil
 }
 
-// Where a server of this repository tells what it has spent, and the counter that is its CPU time in seconds.
-const (
-	costPath   = "/penstock/admin/v1/cost"
-	cpuCounter = "cpu_seconds"
-)
+// costPath is where a server of this repository tells what it has spent.
+const costPath = admin.Prefix + "/cost"
+
+// perRequest are the counters that are worth a look, as shown: how much each grew for a request. The report has the rest.
+var perRequest = []struct{ counter, name string }{
+	{"rings.enters", "ring enters"}, {"rings.direct", "direct reads and writes"},
+	{"drives.reads", "drive reads"}, {"drives.writes", "drive writes"}, {"drives.read_bytes", "drive bytes read"}, {"drives.write_bytes", "written"},
+	{"sockets.reads", "socket reads"}, {"sockets.writes", "writes"}, {"journal.batches", "journal batches"},
+	{"cache.hits", "cache hits"}, {"cache.misses", "misses"}, {"cpu.context_switches", "context switches"},
+	{"go.allocs", "allocations"}, {"go.alloc_bytes", "bytes"}, {"repairs.degraded_reads", "degraded reads"},
+}
 
 func (r *run) askCost(host int) (map[string]float64, error) {
 	conn := client.New(r.clientOptions(host))

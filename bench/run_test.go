@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -449,5 +450,29 @@ func TestReportFile(t *testing.T) {
 		if _, err := ReadReport(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q was read as a report", bad)
 		}
+	}
+}
+
+// TestServerCosts reads what a server tells of itself before and after the window, and counts the difference.
+func TestServerCosts(t *testing.T) {
+	fake, o := startFake(t, "get")
+	o.ServerCost = true
+	var asked atomic.Int64
+	fake.Before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != costPath {
+			return false
+		}
+		n := asked.Add(1)
+		fmt.Fprintf(w, `{"time":"now","cpu":{"user_seconds":%d,"system_seconds":0.5},"rings":{"enters":%d},"arena":{"used_bytes":%d}}`, n, 80*n, 100-n)
+		return true
+	}
+	report := mustRun(t, o)
+	c := report.Costs
+	if asked.Load() != 2 || c.Server != "admin endpoint" || c.ServerCPU != 1 || c.Counters["rings.enters"] != 80 || c.Counters["arena.used_bytes"] != 0 {
+		t.Errorf("asked %d times, got %+v", asked.Load(), c)
+	}
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil || !strings.Contains(table.String(), "2.00 ring enters") {
+		t.Errorf("%v\n%s", err, &table)
 	}
 }

@@ -3,7 +3,6 @@ package bench
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -133,14 +132,15 @@ func (r *Report) describeCosts(b *strings.Builder) {
 	if c.Missing != "" {
 		fmt.Fprintf(b, "server costs unknown: %s\n", c.Missing)
 	}
-	if len(c.Counters) > 0 {
-		b.WriteString("server, a request:")
-		for _, name := range sortedKeys(c.Counters) {
-			if value := c.Counters[name]; value != 0 {
-				fmt.Fprintf(b, "  %s %s", name, formatCount(value/float64(ops)))
-			}
+	var counted []string
+	for _, show := range perRequest {
+		if grown := c.Counters[show.counter]; grown > 0 {
+			counted = append(counted, formatCount(grown/float64(ops))+" "+show.name)
 		}
-		b.WriteByte('\n')
+	}
+	if len(counted) > 0 {
+		fmt.Fprintf(b, "server, for a request: %s\n", strings.Join(counted, ", "))
+		fmt.Fprintf(b, "server, collecting garbage: %s of its CPU\n", formatShare(c.Counters["go.gc_cpu_seconds"], c.ServerCPU))
 	}
 	if r.Late != nil {
 		fmt.Fprintf(b, "sent after it was due: p50 %s, p99 %s, max %s; never sent: %d\n", FormatDuration(r.Late.Delay.Quantile(0.5)),
@@ -168,15 +168,6 @@ func (r *Report) describeFailures(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "%d × %s on %s: %s: %s\n", f.Count, f.Kind, f.Host, f.Class, f.Sample)
 	}
-}
-
-func sortedKeys(m map[string]float64) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
