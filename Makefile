@@ -59,7 +59,7 @@ fuzz: ## Every fuzz target for FUZZTIME (20s)
 		done; \
 	done
 
-bench: ## All benchmarks; with BASE=<ref> both sides ten times, compared
+bench: ## Measure the node and its packages, with BASE=<ref> against it; writes bench/RESULTS.md
 	@tools/bench.sh '$(BASE)'
 
 torture: ## Thousands of kill -9 of the real binary (KILLS=3000), faults of every kind, then every fuzz target for a minute
