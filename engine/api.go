@@ -52,14 +52,18 @@ type PartInfo struct {
 	Attrs    []Attr
 }
 
-// ObjectInfo describes an object. Callers must not change its slices.
+// ObjectInfo describes a version of an object. Callers must not change its slices.
 type ObjectInfo struct {
-	Key      string
-	Size     int64
-	ETag     string
-	Modified time.Time
-	Attrs    []Attr
-	Parts    []PartInfo // Of an object completed from parts; empty in listings.
+	Key       string
+	Version   VersionID // NullVersion for the one without an ID.
+	Versioned bool      // The bucket has or had versioning, so that versions mean something.
+	Current   bool      // In listings of versions: the newest of its key.
+	Marker    bool      // A delete marker; it has no bytes.
+	Size      int64
+	ETag      string
+	Modified  time.Time
+	Attrs     []Attr
+	Parts     []PartInfo // Of an object completed from parts; empty in listings.
 }
 
 // Attr returns the value of the attribute of that name, or "".

@@ -3,17 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-
-	"penstock/meta"
-)
-
-// VersionID names a version of an object. Later versions of a key have higher ones.
-type VersionID = meta.VersionID
-
-// The versions that go without an ID of their own.
-const (
-	NullVersion    = meta.NullVersion    // What was written without versioning.
-	CurrentVersion = meta.CurrentVersion // Whatever version is current.
 )
 
 // UpdateObjectAttrs gives a version of an object the attributes that change returns for what it is now, by one record: no byte moves, and
@@ -40,14 +29,11 @@ func (s *Store) UpdateObjectAttrs(ctx context.Context, bucket, key string, versi
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
 	defer base.leave()
-	object, found, err := base.index.GetObject(b.id, key, version)
+	object, err := b.lookup(op, base, key, version)
 	if err != nil {
-		return ObjectInfo{}, storeError(op, bucket, key, err)
+		return ObjectInfo{}, err
 	}
-	if !found {
-		return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchObject}
-	}
-	info := objectInfo(&object)
+	info := b.infoOf(&object)
 	attrs, err := change(&info)
 	if err != nil {
 		return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindPrecondition, Err: err}
@@ -63,5 +49,5 @@ func (s *Store) UpdateObjectAttrs(ctx context.Context, bucket, key string, versi
 	if err := base.commitObject(b.id, &object, nil); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
-	return objectInfo(&object), nil
+	return b.infoOf(&object), nil
 }

@@ -137,7 +137,7 @@ func TestUpdateObjectAttrs(t *testing.T) {
 	}
 	before := map[string]ObjectInfo{}
 	for key := range objects {
-		before[key], _ = s.Head(t.Context(), testBucket, key)
+		before[key], _ = s.Head(t.Context(), testBucket, key, CurrentVersion)
 		var fs []func() error
 		for range 6 {
 			fs = append(fs, func() error {
@@ -159,7 +159,7 @@ func TestUpdateObjectAttrs(t *testing.T) {
 		t.Helper()
 		for key, b := range objects {
 			mustGet(t, s, testBucket, key, b)
-			o, err := s.Head(t.Context(), testBucket, key)
+			o, err := s.Head(t.Context(), testBucket, key, CurrentVersion)
 			was := before[key]
 			if err != nil || o.Attr("count") != "6" || o.Attr("a") != was.Attr("a") || o.ETag != was.ETag || !o.Modified.Equal(was.Modified) || len(o.Parts) != len(was.Parts) {
 				t.Errorf("%s: %+v, %v, was %+v", key, o, err, was)

@@ -45,14 +45,14 @@ func (s *Store) UpdateBucket(ctx context.Context, name string, change func(Bucke
 		}
 		return storeError(op, name, "", err)
 	}
-	attrs, err := change(BucketInfo{Name: name, Created: record.Created, Attrs: record.Attrs, Revision: b.info.Load().Revision})
+	attrs, err := change(BucketInfo{Name: name, Created: record.Created, Attrs: record.Attrs, Revision: b.state.Load().info.Revision})
 	if err != nil {
 		return &Error{Op: op, Bucket: name, Kind: KindPrecondition, Err: err}
 	}
 	if slices.Equal(attrs, record.Attrs) {
 		return nil
 	}
-	if err := checkBucketAttrs(attrs); err != nil {
+	if err := checkBucketAttrs(record.Attrs, attrs); err != nil {
 		return storeError(op, name, "", err)
 	}
 	if err := base.c.checkGrowth(record.Attrs, attrs); err != nil {
@@ -66,6 +66,12 @@ func (s *Store) UpdateBucket(ctx context.Context, name string, change func(Bucke
 	return nil
 }
 
+// bucketState is a bucket as it is between two changes.
+type bucketState struct {
+	info       BucketInfo
+	versioning string // Of the attributes, as every write asks for it.
+}
+
 func (s *Store) newBucket(record meta.Bucket) *bucket {
 	b := &bucket{id: record.ID, name: record.Name}
 	s.describe(b, record)
@@ -74,15 +80,20 @@ func (s *Store) newBucket(record meta.Bucket) *bucket {
 
 // describe makes known what the index has of a bucket.
 func (s *Store) describe(b *bucket, record meta.Bucket) {
-	info := &BucketInfo{Name: record.Name, Created: record.Created, Attrs: record.Attrs}
-	if old := b.info.Load(); old != nil && slices.Equal(old.Attrs, info.Attrs) {
+	if old := b.state.Load(); old != nil && slices.Equal(old.info.Attrs, record.Attrs) {
 		return
 	}
-	info.Revision = s.revisions.Add(1)
-	b.info.Store(info)
+	b.state.Store(&bucketState{
+		info:       BucketInfo{Name: record.Name, Created: record.Created, Attrs: record.Attrs, Revision: s.revisions.Add(1)},
+		versioning: attrOf(record.Attrs, AttrVersioning),
+	})
 }
 
-func checkBucketAttrs(attrs []Attr) error {
+// checkBucketAttrs refuses attributes that a bucket of the old ones cannot have.
+func checkBucketAttrs(old, attrs []Attr) error {
+	if err := checkVersioning(old, attrs); err != nil {
+		return err
+	}
 	if n := attrsLen(attrs); n > maxBucketAttrsLen {
 		return fmt.Errorf("%d bytes of attributes, %d allowed: %w", n, maxBucketAttrsLen, errAttrs)
 	}

@@ -78,7 +78,7 @@ func TestCellsCopy(t *testing.T) {
 				mustGet(t, s, testBucket, dst, want)
 				// A copy that must be hashed reads every byte once.
 				var hashed bytes.Buffer
-				_, err := s.Copy(t.Context(), testBucket, src, testBucket, dst, CopyOptions{
+				_, err := s.Copy(t.Context(), testBucket, src, CurrentVersion, testBucket, dst, CopyOptions{
 					Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
 					Rehash: &hashed,
 					Finish: func(sums Sums) (Final, error) {
@@ -91,7 +91,7 @@ func TestCellsCopy(t *testing.T) {
 				if err != nil || !bytes.Equal(hashed.Bytes(), want) {
 					t.Errorf("hashed %d bytes of %d, %v", hashed.Len(), size, err)
 				}
-				if info, err := s.Head(t.Context(), testBucket, dst); err != nil || info.Attr("a") != "b" || info.ETag != etagOf(want) {
+				if info, err := s.Head(t.Context(), testBucket, dst, CurrentVersion); err != nil || info.Attr("a") != "b" || info.ETag != etagOf(want) {
 					t.Errorf("%+v, %v", info, err)
 				}
 			}
@@ -110,7 +110,7 @@ func TestCellsCopyChanged(t *testing.T) {
 		old, replaced := payload(1, 300_000), payload(2, 300_000)
 		mustPut(t, s, testBucket, src, old)
 		looks := 0
-		_, err := s.Copy(t.Context(), testBucket, src, testBucket, dst, CopyOptions{
+		_, err := s.Copy(t.Context(), testBucket, src, CurrentVersion, testBucket, dst, CopyOptions{
 			Source: func(info *ObjectInfo) (Final, error) {
 				if looks++; looks == 1 {
 					mustPut(t, s, testBucket, src, replaced) // Behind the back of who has looked at it.
@@ -121,7 +121,7 @@ func TestCellsCopyChanged(t *testing.T) {
 		if err != nil || looks != 2 {
 			t.Errorf("copy to cell %d: %v after %d looks", to, err, looks)
 		}
-		if info, err := s.Head(t.Context(), testBucket, dst); err != nil || info.ETag != etagOf(replaced) {
+		if info, err := s.Head(t.Context(), testBucket, dst, CurrentVersion); err != nil || info.ETag != etagOf(replaced) {
 			t.Errorf("copy to cell %d: %+v, %v", to, info, err)
 		}
 		mustGet(t, s, testBucket, dst, replaced)
@@ -133,7 +133,7 @@ func TestCellsCopyChanged(t *testing.T) {
 		looks = 0
 		mustPut(t, s, testBucket, src, old)
 		var hashed bytes.Buffer
-		_, err = s.CopyPart(t.Context(), testBucket, src, testBucket, dst, id, 1, CopyPartOptions{
+		_, err = s.CopyPart(t.Context(), testBucket, src, CurrentVersion, testBucket, dst, id, 1, CopyPartOptions{
 			Off: 100, Len: 200_000, Hash: &hashed,
 			Source: func(*ObjectInfo) error {
 				hashed.Reset()
@@ -148,7 +148,7 @@ func TestCellsCopyChanged(t *testing.T) {
 			t.Errorf("part to cell %d: %v after %d looks, %d bytes hashed", to, err, looks, hashed.Len())
 		}
 		// A source that never stands still.
-		_, err = s.Copy(t.Context(), testBucket, src, testBucket, dst, CopyOptions{
+		_, err = s.Copy(t.Context(), testBucket, src, CurrentVersion, testBucket, dst, CopyOptions{
 			Source: func(info *ObjectInfo) (Final, error) {
 				looks++
 				mustPut(t, s, testBucket, src, payload(uint64(looks), 300_000))
@@ -241,7 +241,7 @@ func TestCellsList(t *testing.T) {
 		t.Error(err)
 	}
 	for key := range objects {
-		if err := s.Delete(t.Context(), testBucket, key, nil); err != nil {
+		if err := deleteKey(t.Context(), s, testBucket, key); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -289,10 +289,10 @@ func TestCellFails(t *testing.T) {
 	var group sync.WaitGroup
 	for what, f := range map[string]func() error{
 		"get":    func() error { _, err := getBytes(t.Context(), s, testBucket, other); return err },
-		"head":   func() error { _, err := s.Head(t.Context(), testBucket, other); return err },
+		"head":   func() error { _, err := s.Head(t.Context(), testBucket, other, CurrentVersion); return err },
 		"list":   func() error { _, err := s.List(t.Context(), testBucket, ListOptions{Max: 10}); return err },
 		"put":    func() error { _, err := putBytes(t.Context(), s, testBucket, other, nil, nil); return err },
-		"delete": func() error { return s.Delete(t.Context(), testBucket, other, nil) },
+		"delete": func() error { return deleteKey(t.Context(), s, testBucket, other) },
 		"ready":  func() error { return s.Ready(t.Context()) },
 	} {
 		group.Go(func() { // Each waits a while for the index to come back.

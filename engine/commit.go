@@ -122,6 +122,8 @@ func kindOfCause(err error) Kind {
 		return KindIncompleteBody
 	case errors.Is(err, errTooLarge), errors.Is(err, errAttrs), errors.Is(err, errNameLen), errors.Is(err, journal.ErrTooLarge):
 		return KindTooLarge
+	case errors.Is(err, errVersioning):
+		return KindPrecondition
 	case isBody(err):
 		return KindBody
 	case errors.Is(err, journal.ErrUnknown):

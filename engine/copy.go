@@ -14,8 +14,8 @@ const copyTries = 3
 
 var errSourceChanged = errors.New("the source kept changing")
 
-// Copy makes a key reference the bytes of another. Within a cell no byte moves; between cells they are written again.
-func (s *Store) Copy(ctx context.Context, srcBucket, srcKey, bucket, key string, o CopyOptions) (ObjectInfo, error) {
+// Copy makes a key reference the bytes of a version of another. Within a cell no byte moves; between cells they are written again.
+func (s *Store) Copy(ctx context.Context, srcBucket, srcKey string, version VersionID, bucket, key string, o CopyOptions) (ObjectInfo, error) {
 	const op = "Copy"
 	src, err := s.bucketOf(op, srcBucket)
 	if err != nil {
@@ -30,25 +30,25 @@ func (s *Store) Copy(ctx context.Context, srcBucket, srcKey, bucket, key string,
 	}
 	from, to := s.cellOf(src, srcKey), s.cellOf(dst, key)
 	for range copyTries {
-		object, done, err := s.tryCopy(ctx, from, src, srcKey, to, dst, key, o)
+		object, done, err := s.tryCopy(ctx, from, src, srcKey, version, to, dst, key, o)
 		if err != nil {
 			return ObjectInfo{}, err
 		}
 		if done {
-			return objectInfo(object), nil
+			return dst.infoOf(object), nil
 		}
 	}
 	return ObjectInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindConflict, Err: errSourceChanged}
 }
 
 // tryCopy copies the source as it is now. done is false if it changed before the copy could be ordered after it.
-func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey string, to *cell, dst *bucket, key string, o CopyOptions) (_ *meta.Object, done bool, err error) {
+func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, to *cell, dst *bucket, key string, o CopyOptions) (_ *meta.Object, done bool, err error) {
 	const op = "Copy"
-	source, err := from.object(op, src, srcKey)
+	source, err := from.object(op, src, srcKey, version)
 	if err != nil {
 		return nil, false, err
 	}
-	info := objectInfo(&source)
+	info := src.infoOf(&source)
 	final, err := o.Source(&info)
 	if err != nil {
 		return nil, false, &Error{Op: op, Bucket: src.name, Key: srcKey, Kind: KindPrecondition, Err: err}
@@ -58,10 +58,10 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 		Blobs: source.Blobs, Parts: source.Parts,
 	}
 	if from != to {
-		return s.copyBytes(ctx, from, src, srcKey, source.LSN, to, dst, object, o)
+		return s.copyBytes(ctx, from, src, srcKey, version, source.LSN, to, dst, object, o)
 	}
 	if o.Rehash != nil {
-		sums, err := from.rehash(ctx, src, srcKey, source.LSN, o.Rehash, 0, -1)
+		sums, err := from.rehash(ctx, src, srcKey, version, source.LSN, o.Rehash, 0, -1)
 		if err == errSourceChanged {
 			return nil, false, nil
 		}
@@ -92,7 +92,7 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 		return nil, false, storeError(op, dst.name, key, err)
 	}
 	defer b.leave()
-	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
+	if same, err := b.stillThere(src, srcKey, version, source.LSN); err != nil || !same {
 		return nil, false, storeError(op, src.name, srcKey, err)
 	}
 	if err := s.commitLocked(ctx, op, b, dst, object, o.Check, nil); err != nil {
@@ -101,33 +101,26 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 	return object, true, nil
 }
 
-// stillThere reports whether a key holds the version of that LSN. The caller has entered b and holds the key's lock.
-func (b *base) stillThere(bucket *bucket, key string, lsn meta.LSN) (bool, error) {
-	object, found, err := b.index.GetObjectHead(bucket.id, key, meta.CurrentVersion)
+// stillThere reports whether a key's version is as the record of that LSN put it. The caller has entered b and holds the key's lock.
+func (b *base) stillThere(bucket *bucket, key string, version VersionID, lsn meta.LSN) (bool, error) {
+	object, found, err := b.index.GetObjectHead(bucket.id, key, version)
 	return found && object.LSN == lsn, err
 }
 
-// object looks a key up.
-func (c *cell) object(op string, b *bucket, key string) (meta.Object, error) {
+// object looks a version of a key up.
+func (c *cell) object(op string, b *bucket, key string, version VersionID) (meta.Object, error) {
 	base, err := c.enter()
 	if err != nil {
 		return meta.Object{}, storeError(op, b.name, key, err)
 	}
 	defer base.leave()
-	object, found, err := base.index.GetObject(b.id, key, meta.CurrentVersion)
-	if err != nil {
-		return object, storeError(op, b.name, key, err)
-	}
-	if !found {
-		return object, &Error{Op: op, Bucket: b.name, Key: key, Kind: KindNoSuchObject}
-	}
-	return object, nil
+	return b.lookup(op, base, key, version)
 }
 
 // copyBytes writes the source's bytes again in another cell.
-func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey string, lsn meta.LSN, to *cell, dst *bucket, object *meta.Object, o CopyOptions) (*meta.Object, bool, error) {
+func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, lsn meta.LSN, to *cell, dst *bucket, object *meta.Object, o CopyOptions) (*meta.Object, bool, error) {
 	const op = "Copy"
-	r, err := from.transfer(ctx, src, srcKey, lsn, to, 0, object.Size, o.Rehash)
+	r, err := from.transfer(ctx, src, srcKey, version, lsn, to, 0, object.Size, o.Rehash)
 	if err == errSourceChanged {
 		return nil, false, nil
 	}
@@ -152,9 +145,9 @@ func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey s
 	return object, true, nil
 }
 
-// transfer reads a range of an object of this cell, which must still be the version of that LSN, into another cell.
-func (c *cell) transfer(ctx context.Context, src *bucket, key string, lsn meta.LSN, to *cell, off, n int64, hash io.Writer) (*received, error) {
-	h, err := c.openVersion(src.id, key, lsn)
+// transfer reads a range of an object of this cell, which must still be as the record of that LSN put it, into another cell.
+func (c *cell) transfer(ctx context.Context, src *bucket, key string, version VersionID, lsn meta.LSN, to *cell, off, n int64, hash io.Writer) (*received, error) {
+	h, err := c.openSame(src, key, version, lsn)
 	if err != nil {
 		return nil, err
 	}
@@ -171,24 +164,26 @@ func (c *cell) transfer(ctx context.Context, src *bucket, key string, lsn meta.L
 	return to.receive(ctx, reader, n)
 }
 
-// openVersion opens the version of that LSN, or says that the source changed.
-func (c *cell) openVersion(bucket meta.BucketID, key string, lsn meta.LSN) (*handle, error) {
-	h, err := c.open(bucket, key)
-	switch {
-	case err != nil:
+// openSame opens a version as the record of that LSN put it, or says that the source changed.
+func (c *cell) openSame(b *bucket, key string, version VersionID, lsn meta.LSN) (*handle, error) {
+	h, err := c.open("Open", b, key, version)
+	if err != nil {
+		switch KindOf(err) {
+		case KindNoSuchObject, KindNoSuchVersion, KindDeleteMarker:
+			return nil, errSourceChanged
+		}
 		return nil, err
-	case h == nil:
-		return nil, errSourceChanged
-	case h.lsn != lsn:
+	}
+	if h.lsn != lsn {
 		h.Close()
 		return nil, errSourceChanged
 	}
 	return h, nil
 }
 
-// rehash feeds a range of the object, which must still be the version of that LSN, to w. n -1 means to the end.
-func (c *cell) rehash(ctx context.Context, b *bucket, key string, lsn meta.LSN, w io.Writer, off, n int64) (Sums, error) {
-	h, err := c.openVersion(b.id, key, lsn)
+// rehash feeds a range of the object, which must still be as the record of that LSN put it, to w. n -1 means to the end.
+func (c *cell) rehash(ctx context.Context, b *bucket, key string, version VersionID, lsn meta.LSN, w io.Writer, off, n int64) (Sums, error) {
+	h, err := c.openSame(b, key, version, lsn)
 	if err != nil {
 		return Sums{}, err
 	}
@@ -220,7 +215,7 @@ func (s *summer) Write(p []byte) (int, error) {
 }
 
 // CopyPart makes a range of an object a part of an upload. Within a cell no byte moves.
-func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey, bucket, key, id string, number int, o CopyPartOptions) (PartInfo, error) {
+func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey string, version VersionID, bucket, key, id string, number int, o CopyPartOptions) (PartInfo, error) {
 	const op = "CopyPart"
 	src, err := s.bucketOf(op, srcBucket)
 	if err != nil {
@@ -235,7 +230,7 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey, bucket, key, id
 	}
 	from := s.cellOf(src, srcKey)
 	for range copyTries {
-		part, done, err := s.tryCopyPart(ctx, from, src, srcKey, to, bucket, key, upload.ID, number, o)
+		part, done, err := s.tryCopyPart(ctx, from, src, srcKey, version, to, bucket, key, upload.ID, number, o)
 		if err != nil {
 			return PartInfo{}, err
 		}
@@ -246,13 +241,13 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey, bucket, key, id
 	return PartInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindConflict, Err: errSourceChanged}
 }
 
-func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey string, to *cell, bucket, key string, id meta.UploadID, number int, o CopyPartOptions) (_ *meta.UploadPart, done bool, err error) {
+func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, to *cell, bucket, key string, id meta.UploadID, number int, o CopyPartOptions) (_ *meta.UploadPart, done bool, err error) {
 	const op = "CopyPart"
-	source, err := from.object(op, src, srcKey)
+	source, err := from.object(op, src, srcKey, version)
 	if err != nil {
 		return nil, false, err
 	}
-	info := objectInfo(&source)
+	info := src.infoOf(&source)
 	if err := o.Source(&info); err != nil {
 		return nil, false, &Error{Op: op, Bucket: src.name, Key: srcKey, Kind: KindPrecondition, Err: err}
 	}
@@ -274,7 +269,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		return &meta.UploadPart{Number: number, Size: n, ETag: final.ETag, Attrs: final.Attrs}, nil
 	}
 	if from != to {
-		r, err := from.transfer(ctx, src, srcKey, source.LSN, to, o.Off, n, o.Hash)
+		r, err := from.transfer(ctx, src, srcKey, version, source.LSN, to, o.Off, n, o.Hash)
 		if err == errSourceChanged {
 			return nil, false, nil
 		}
@@ -291,7 +286,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 	refs := sliceRefs(source.Blobs, o.Off, n)
 	sums := Sums{Size: n}
 	if o.Hash != nil {
-		sums, err = from.rehash(ctx, src, srcKey, source.LSN, o.Hash, o.Off, n)
+		sums, err = from.rehash(ctx, src, srcKey, version, source.LSN, o.Hash, o.Off, n)
 		if err == errSourceChanged {
 			return nil, false, nil
 		}
@@ -317,7 +312,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		return nil, false, storeError(op, bucket, key, err)
 	}
 	defer b.leave()
-	if same, err := b.stillThere(src, srcKey, source.LSN); err != nil || !same {
+	if same, err := b.stillThere(src, srcKey, version, source.LSN); err != nil || !same {
 		return nil, false, storeError(op, src.name, srcKey, err)
 	}
 	if err := s.putPartLocked(ctx, op, bucket, key, b, id, part, nil); err != nil {

@@ -65,7 +65,7 @@ func churn(ctx context.Context, t *testing.T, s *Store, o *oracle, rng *rand.Ran
 		case r < 8:
 			v = value{}
 			o.begin(key, v)
-			err = s.Delete(ctx, testBucket, key, nil)
+			err = deleteKey(ctx, s, testBucket, key)
 		case r < 9:
 			src := fmt.Sprintf("w%d/k%d", worker, rng.IntN(6))
 			o.mu.Lock()
@@ -76,7 +76,7 @@ func churn(ctx context.Context, t *testing.T, s *Store, o *oracle, rng *rand.Ran
 				continue
 			}
 			o.begin(key, v)
-			_, err = s.Copy(ctx, testBucket, src, testBucket, key, CopyOptions{
+			_, err = s.Copy(ctx, testBucket, src, CurrentVersion, testBucket, key, CopyOptions{
 				Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
 			})
 		default:

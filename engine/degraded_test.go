@@ -168,7 +168,7 @@ func TestIndexLost(t *testing.T) {
 	mustBucket(t, s, testBucket)
 	objects := fill(t, s, testBucket, "x/")
 	for key := range objects {
-		if _, err := s.Copy(t.Context(), testBucket, key, testBucket, key+".copy", CopyOptions{
+		if _, err := s.Copy(t.Context(), testBucket, key, CurrentVersion, testBucket, key+".copy", CopyOptions{
 			Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
 		}); err != nil {
 			t.Fatal(err)
@@ -176,7 +176,7 @@ func TestIndexLost(t *testing.T) {
 	}
 	for _, key := range sortedKeys(objects) {
 		objects[key+".copy"] = objects[key]
-		if err := s.Delete(t.Context(), testBucket, key, nil); err != nil {
+		if err := deleteKey(t.Context(), s, testBucket, key); err != nil {
 			t.Fatal(err)
 		}
 		delete(objects, key)

@@ -20,6 +20,8 @@ const (
 	KindBucketExists                 // A bucket of that name exists already.
 	KindBucketNotEmpty               // The bucket still holds objects or uploads.
 	KindNoSuchObject                 // The index proves that the key is absent.
+	KindNoSuchVersion                // The index proves that the version is absent.
+	KindDeleteMarker                 // The version is a delete marker; Marker describes it.
 	KindNoSuchUpload                 // No such upload, or it was completed or aborted.
 	KindInvalidPart                  // A part named in a completion is absent or its ETag differs.
 	KindInvalidPartOrder             // Parts named in a completion do not ascend.
@@ -36,7 +38,7 @@ const (
 
 var kindNames = [NumKinds]string{
 	"internal", "unavailable", "unknown outcome", "busy", "full", "corrupt", "no such bucket", "bucket exists",
-	"bucket not empty", "no such object", "no such upload", "invalid part", "invalid part order", "part too small",
+	"bucket not empty", "no such object", "no such version", "delete marker", "no such upload", "invalid part", "invalid part order", "part too small",
 	"too large", "incomplete body", "body", "precondition", "conflict", "invalid range", "canceled",
 }
 
@@ -52,7 +54,8 @@ type Error struct {
 	Op          string // Method that failed, such as "Put".
 	Bucket, Key string // Object concerned; Key is empty for bucket operations.
 	Kind        Kind
-	Err         error // Cause, kept for the log. It is never shown to a client.
+	Marker      *ObjectInfo // Of a KindDeleteMarker.
+	Err         error       // Cause, kept for the log. It is never shown to a client.
 }
 
 func (e *Error) Error() string {

@@ -19,7 +19,7 @@ var faults = flag.Int("faults", 1, "how many faults of a kind TestEveryFault tri
 // holderOf returns the drive that holds the first shard of an object of extents.
 func holderOf(t testing.TB, s *Store, key string) drive.Drive {
 	t.Helper()
-	h, err := s.Open(t.Context(), testBucket, key)
+	h, err := s.Open(t.Context(), testBucket, key, CurrentVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestReadsHang(t *testing.T) {
 	mustGet(t, s, testBucket, "large", want)
 	mustGet(t, s, testBucket, "small", want[:5000])
 	for range maxOverdue + 2 {
-		if h, err := s.Open(t.Context(), testBucket, "large"); err != nil {
+		if h, err := s.Open(t.Context(), testBucket, "large", CurrentVersion); err != nil {
 			t.Fatal(err)
 		} else {
 			if body, err := h.Body(t.Context(), 0, 1<<20); err != nil {
@@ -174,7 +174,7 @@ func workload(t *testing.T, s *Store, o *oracle) {
 			do("copy", src, func() error { return copyObject(ctx, s, "large", "copy") })
 		}
 		if i%2 == 1 {
-			do("small", value{}, func() error { return s.Delete(ctx, testBucket, "small", nil) })
+			do("small", value{}, func() error { return deleteKey(ctx, s, testBucket, "small") })
 			s.cells[0].bulk.mu.Lock()
 			s.cells[0].bulk.vol = nil // As if it were full: the next stripe needs a volume.
 			s.cells[0].bulk.mu.Unlock()
@@ -297,7 +297,7 @@ func TestBodyFails(t *testing.T) {
 			t.Errorf("%v has %d pins", vol, vol.Pins())
 		}
 	}
-	if _, err := y.s.Head(t.Context(), testBucket, "k"); KindOf(err) != KindNoSuchObject {
+	if _, err := y.s.Head(t.Context(), testBucket, "k", CurrentVersion); KindOf(err) != KindNoSuchObject {
 		t.Error(err)
 	}
 }

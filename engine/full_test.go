@@ -92,7 +92,7 @@ func TestFull(t *testing.T) {
 				t.Error(err)
 			}
 			for key := range objects {
-				if err := s.Delete(t.Context(), testBucket, key, nil); err != nil {
+				if err := deleteKey(t.Context(), s, testBucket, key); err != nil {
 					t.Fatalf("delete when full: %v", err)
 				}
 				delete(objects, key)

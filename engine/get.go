@@ -34,34 +34,34 @@ type handle struct {
 	close      sync.Once
 }
 
-// open looks the object up. It returns a nil handle and no error when there is none.
-func (c *cell) open(bucket meta.BucketID, key string) (*handle, error) {
+// open looks a version of an object up.
+func (c *cell) open(op string, bucket *bucket, key string, version VersionID) (*handle, error) {
 	b, err := c.enter()
 	if err != nil {
 		return nil, err
 	}
 	defer b.leave()
 	h := &handle{c: c, base: b, generation: c.generations.enter()}
-	found, err := h.find(bucket, key)
-	if err != nil || !found {
+	if err := h.find(op, bucket, key, version); err != nil {
 		h.Close()
 		return nil, err
 	}
+	h.info.Versioned = bucket.versioned()
 	return h, nil
 }
 
 // find fills h. The caller has entered h.base.
-func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
-	object, found, err := h.base.index.GetObject(bucket, key, meta.CurrentVersion)
-	if err != nil || !found {
-		return false, err
+func (h *handle) find(op string, bucket *bucket, key string, version VersionID) error {
+	object, err := bucket.lookup(op, h.base, key, version)
+	if err != nil {
+		return err
 	}
 	if len(object.Blobs) <= eagerBlobs {
 		var blobs []meta.Blob
 		for _, ref := range object.Blobs {
 			blob, there, err := h.base.index.GetBlob(ref.Blob)
 			if err != nil {
-				return false, err
+				return err
 			}
 			if !there {
 				break
@@ -70,21 +70,24 @@ func (h *handle) find(bucket meta.BucketID, key string) (bool, error) {
 		}
 		if len(blobs) == len(object.Blobs) {
 			h.info, h.refs, h.blobs, h.lsn = objectInfo(&object), object.Blobs, blobs, object.LSN
-			return true, nil
+			return nil
 		}
 		// Deleted or replaced between the looks: look again, at one instant.
 	}
 	view := h.base.hold(h)
 	// Looking up ten thousand parts once is enough, if they are what the view has.
-	if head, found, err := h.base.index.GetObjectHead(bucket, key, meta.CurrentVersion); err != nil {
-		return false, err
+	if head, found, err := h.base.index.GetObjectHead(bucket.id, key, version); err != nil {
+		return err
 	} else if !found || head.LSN != object.LSN {
-		if object, found, err = view.GetObject(bucket, key, meta.CurrentVersion); err != nil || !found {
-			return false, err
+		if object, found, err = view.GetObject(bucket.id, key, version); err != nil {
+			return err
+		}
+		if !found || object.Marker {
+			return bucket.absent(op, h.base, key, version, &object)
 		}
 	}
 	h.info, h.refs, h.lsn = objectInfo(&object), object.Blobs, object.LSN
-	return true, nil
+	return nil
 }
 
 // hold makes a view of the index for a handle, which lives until drop, or until the base ends. The caller has entered b.
@@ -425,7 +428,7 @@ func (b *body) Close() error {
 }
 
 func objectInfo(o *meta.Object) ObjectInfo {
-	info := ObjectInfo{Key: o.Key, Size: o.Size, ETag: o.ETag, Modified: o.Modified, Attrs: o.Attrs}
+	info := ObjectInfo{Key: o.Key, Version: shownVersion(o.Version), Marker: o.Marker, Size: o.Size, ETag: o.ETag, Modified: o.Modified, Attrs: o.Attrs}
 	if len(o.Parts) > 0 {
 		info.Parts = make([]PartInfo, len(o.Parts))
 		for i, p := range o.Parts {

@@ -189,7 +189,7 @@ func getBytes(ctx context.Context, s *Store, bucket, key string) ([]byte, error)
 }
 
 func getRange(ctx context.Context, s *Store, bucket, key string, off, n int64) ([]byte, error) {
-	h, err := s.Open(ctx, bucket, key)
+	h, err := s.Open(ctx, bucket, key, CurrentVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +207,12 @@ func getRange(ctx context.Context, s *Store, bucket, key string, off, n int64) (
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// deleteKey deletes what the key names.
+func deleteKey(ctx context.Context, s *Store, bucket, key string) error {
+	_, err := s.Delete(ctx, bucket, key, CurrentVersion, DeleteOptions{})
+	return err
 }
 
 func mustPut(t testing.TB, s *Store, bucket, key string, b []byte) {
@@ -269,7 +275,7 @@ func dump(t testing.TB, s *Store) string {
 
 // copyObject copies within testBucket and keeps the ETag.
 func copyObject(ctx context.Context, s *Store, src, key string) error {
-	_, err := s.Copy(ctx, testBucket, src, testBucket, key, CopyOptions{
+	_, err := s.Copy(ctx, testBucket, src, CurrentVersion, testBucket, key, CopyOptions{
 		Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
 	})
 	return err

@@ -430,7 +430,7 @@ func TestIndexFails(t *testing.T) {
 						}
 						return err
 					})
-					if err := s.Delete(t.Context(), testBucket, key, nil); err != nil {
+					if err := deleteKey(t.Context(), s, testBucket, key); err != nil {
 						t.Error(err)
 					}
 				}
@@ -460,7 +460,7 @@ func patientChurn(ctx context.Context, t *testing.T, s *Store, o *oracle, rng *r
 		if rng.IntN(4) == 0 {
 			v = value{}
 			o.begin(key, v)
-			err = s.Delete(ctx, testBucket, key, nil)
+			err = deleteKey(ctx, s, testBucket, key)
 		} else {
 			_, err = putBytes(ctx, s, testBucket, key, payload(v.seed, v.size), nil)
 		}

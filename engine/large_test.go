@@ -32,7 +32,7 @@ func TestSpill(t *testing.T) {
 		if err != nil || info.Size != int64(len(want)) {
 			t.Fatal(info, err)
 		}
-		h, err := y.s.Open(t.Context(), testBucket, key)
+		h, err := y.s.Open(t.Context(), testBucket, key, CurrentVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestSpill(t *testing.T) {
 	}
 	// Once the objects are deleted, nothing is left of all that.
 	for _, size := range []int{len(want), -1} {
-		if err := y.s.Delete(t.Context(), testBucket, fmt.Sprint("size", size), nil); err != nil {
+		if err := deleteKey(t.Context(), y.s, testBucket, fmt.Sprint("size", size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestManyParts(t *testing.T) {
 	if n := s.Stats().JournalRecords - before.JournalRecords; reads != 0 || writes != 3 && writes != 3+6 || n != 1 {
 		t.Errorf("copy: %d records, %d reads, %d writes", n, reads, writes)
 	}
-	if err := s.Delete(t.Context(), testBucket, "k", nil); err != nil {
+	if err := deleteKey(t.Context(), s, testBucket, "k"); err != nil {
 		t.Fatal(err)
 	}
 	mustGet(t, s, testBucket, "copy", whole)
@@ -269,14 +269,14 @@ func TestCopyRanges(t *testing.T) {
 			}
 			return Final{ETag: fmt.Sprint(i)}, nil
 		}
-		part, err := s.CopyPart(t.Context(), testBucket, "source", testBucket, "k", id, i+1, o)
+		part, err := s.CopyPart(t.Context(), testBucket, "source", CurrentVersion, testBucket, "k", id, i+1, o)
 		if err != nil || part.Size != n {
 			t.Fatal(part, err)
 		}
 		whole = append(whole, want...)
 		complete = append(complete, CompletePart{i + 1, part.ETag})
 	}
-	if err := s.Delete(t.Context(), testBucket, "source", nil); err != nil {
+	if err := deleteKey(t.Context(), s, testBucket, "source"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CompleteUpload(t.Context(), testBucket, "k", id, CompleteOptions{

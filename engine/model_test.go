@@ -262,7 +262,7 @@ func (x *subject) play(s step) string {
 		})
 		return answer(err)
 	case "get":
-		info, err := x.s.Head(ctx, testBucket, s.key)
+		info, err := x.s.Head(ctx, testBucket, s.key, CurrentVersion)
 		if err != nil {
 			return answer(err)
 		}
@@ -273,9 +273,9 @@ func (x *subject) play(s step) string {
 		}
 		return fmt.Sprintf("%d bytes, %s", info.Size, etagOf(b))
 	case "delete":
-		return answer(x.s.Delete(ctx, testBucket, s.key, nil))
+		return answer(deleteKey(ctx, x.s, testBucket, s.key))
 	case "copy":
-		_, err := x.s.Copy(ctx, testBucket, s.src, testBucket, s.key, CopyOptions{
+		_, err := x.s.Copy(ctx, testBucket, s.src, CurrentVersion, testBucket, s.key, CopyOptions{
 			Source: func(src *ObjectInfo) (Final, error) { return Final{ETag: src.ETag}, nil },
 		})
 		return answer(err)
@@ -294,11 +294,11 @@ func (x *subject) play(s step) string {
 		return answer(err)
 	case "copy-part":
 		var src ObjectInfo
-		if info, err := x.s.Head(ctx, testBucket, s.src); err == nil {
+		if info, err := x.s.Head(ctx, testBucket, s.src, CurrentVersion); err == nil {
 			src = info
 		}
 		off, n := clip(s.off, s.n, src.Size)
-		_, err := x.s.CopyPart(ctx, testBucket, s.src, testBucket, s.key, x.uploads[s.key], s.part, CopyPartOptions{
+		_, err := x.s.CopyPart(ctx, testBucket, s.src, CurrentVersion, testBucket, s.key, x.uploads[s.key], s.part, CopyPartOptions{
 			Off: off, Len: n, Source: func(*ObjectInfo) error { return nil },
 			Finish: func(sums Sums) (Final, error) { return Final{ETag: fmt.Sprint(s.seed)}, nil },
 		})
@@ -347,7 +347,7 @@ func (x *subject) retag(key string) {
 		x.t.Errorf("read back %q: %v", key, err)
 		return
 	}
-	_, err = x.s.Copy(x.t.Context(), testBucket, key, testBucket, key, CopyOptions{
+	_, err = x.s.Copy(x.t.Context(), testBucket, key, CurrentVersion, testBucket, key, CopyOptions{
 		Source: func(*ObjectInfo) (Final, error) { return Final{ETag: etagOf(b)}, nil },
 	})
 	if err != nil {

@@ -247,14 +247,15 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 	if err := checkAttrs(object.Attrs); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
-	if err := base.check(b.id, key, o.Check); err != nil {
+	if err := base.check(b, key, CurrentVersion, o.Check); err != nil {
 		return ObjectInfo{}, checkError(op, bucket, key, err)
 	}
+	object.Version = b.nextVersion(c)
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
 	if err := base.commit(&meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
-	return objectInfo(&object), nil
+	return b.infoOf(&object), nil
 }
 
 // assemble makes the object of the parts named. An error of KindInternal is one of the store, the others are the caller's.

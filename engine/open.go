@@ -457,7 +457,7 @@ func (s *Store) bucketPage(names []string, max int) BucketPage {
 			page.Truncated = true
 			break
 		}
-		page.Buckets = append(page.Buckets, *b.info.Load())
+		page.Buckets = append(page.Buckets, b.state.Load().info)
 		page.Next = name
 	}
 	return page

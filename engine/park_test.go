@@ -34,7 +34,7 @@ func TestParkedReader(t *testing.T) {
 				if size/(take+parkLen) > 300 {
 					continue // Hundreds of halts show what there is to see.
 				}
-				h, err := s.Open(t.Context(), testBucket, "k")
+				h, err := s.Open(t.Context(), testBucket, "k", CurrentVersion)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -55,7 +55,7 @@ func TestParkedReader(t *testing.T) {
 	if s.Stats().ParkedReads == 0 {
 		t.Error("no reader was parked")
 	}
-	h, err := s.Open(t.Context(), testBucket, "k")
+	h, err := s.Open(t.Context(), testBucket, "k", CurrentVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestParkedForOthers(t *testing.T) {
 	let := make(chan struct{})
 	var group sync.WaitGroup
 	slow := func() {
-		h, err := s.Open(t.Context(), testBucket, "k")
+		h, err := s.Open(t.Context(), testBucket, "k", CurrentVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestShortWrite(t *testing.T) {
 	mustBucket(t, s, testBucket)
 	want := payload(1, 3<<20)
 	mustPut(t, s, testBucket, "k", want)
-	h, err := s.Open(t.Context(), testBucket, "k")
+	h, err := s.Open(t.Context(), testBucket, "k", CurrentVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func TestCreateRaces(t *testing.T) {
 			case i == 4:
 				content[i] = payload(99, 1000)
 				fs[i] = func() error {
-					_, err := s.Copy(t.Context(), testBucket, "source", testBucket, key, CopyOptions{
+					_, err := s.Copy(t.Context(), testBucket, "source", CurrentVersion, testBucket, key, CopyOptions{
 						Source: func(*ObjectInfo) (Final, error) { return Final{}, nil }, Check: ifNone,
 					})
 					return err
@@ -106,7 +106,7 @@ func TestReplaceRaces(t *testing.T) {
 	for range workers {
 		group.Go(func() {
 			for done := 0; done < each; {
-				info, err := s.Head(t.Context(), testBucket, "n")
+				info, err := s.Head(t.Context(), testBucket, "n", CurrentVersion)
 				if err != nil {
 					t.Error(err)
 					return
@@ -192,7 +192,7 @@ func TestUploadRaces(t *testing.T) {
 			t.Errorf("the upload is still there: %v", err)
 		}
 		if ended == 1 {
-			if err := s.Delete(t.Context(), testBucket, key, nil); err != nil {
+			if err := deleteKey(t.Context(), s, testBucket, key); err != nil {
 				t.Error(err)
 			}
 		}
@@ -281,7 +281,7 @@ func TestReadsDuringChurn(t *testing.T) {
 				case 1:
 					_, err = putBytes(t.Context(), s, testBucket, key, payload(2, 100), nil)
 				case 2:
-					err = s.Delete(t.Context(), testBucket, key, nil)
+					err = deleteKey(t.Context(), s, testBucket, key)
 				default:
 					err = copyObject(t.Context(), s, "k000/stable", key)
 				}
@@ -294,7 +294,7 @@ func TestReadsDuringChurn(t *testing.T) {
 	for range 3 {
 		readers.Go(func() {
 			for range 30 {
-				h, err := s.Open(t.Context(), testBucket, "hot")
+				h, err := s.Open(t.Context(), testBucket, "hot", CurrentVersion)
 				if err != nil {
 					t.Error(err)
 					return

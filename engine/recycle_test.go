@@ -73,7 +73,7 @@ func (y *yard) rounds() {
 // volumeOf returns the volume that holds the first byte of a key.
 func (y *yard) volumeOf(key string) meta.VolumeID {
 	y.t.Helper()
-	h, err := y.s.Open(y.t.Context(), testBucket, key)
+	h, err := y.s.Open(y.t.Context(), testBucket, key, CurrentVersion)
 	if err != nil {
 		y.t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func (y *yard) deadBulk(key string) meta.VolumeID {
 	mustPut(y.t, y.s, testBucket, key, payload(1, 1<<20))
 	id := y.volumeOf(key)
 	y.retireBulk()
-	if err := y.s.Delete(y.t.Context(), testBucket, key, nil); err != nil {
+	if err := deleteKey(y.t.Context(), y.s, testBucket, key); err != nil {
 		y.t.Fatal(err)
 	}
 	return id
@@ -162,7 +162,7 @@ func TestRecycleOpen(t *testing.T) {
 	y := newYard(t)
 	mustPut(t, y.s, testBucket, "k", payload(1, 1<<20))
 	id := y.volumeOf("k")
-	if err := y.s.Delete(t.Context(), testBucket, "k", nil); err != nil {
+	if err := deleteKey(t.Context(), y.s, testBucket, "k"); err != nil {
 		t.Fatal(err)
 	}
 	y.rounds()
@@ -219,7 +219,7 @@ func TestRecycleReader(t *testing.T) {
 	want := payload(4, 5<<20)
 	mustPut(t, y.s, testBucket, "k", want)
 	id := y.volumeOf("k")
-	h, err := y.s.Open(t.Context(), testBucket, "k")
+	h, err := y.s.Open(t.Context(), testBucket, "k", CurrentVersion)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestRecycleReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	y.retireBulk()
-	if err := y.s.Delete(t.Context(), testBucket, "k", nil); err != nil {
+	if err := deleteKey(t.Context(), y.s, testBucket, "k"); err != nil {
 		t.Fatal(err)
 	}
 	y.rounds()
@@ -263,7 +263,7 @@ func TestRecycleReferences(t *testing.T) {
 	if err := copyObject(t.Context(), y.s, "k", "copy"); err != nil {
 		t.Fatal(err)
 	}
-	part, err := y.s.CopyPart(t.Context(), testBucket, "k", testBucket, "u", upload, 1, CopyPartOptions{
+	part, err := y.s.CopyPart(t.Context(), testBucket, "k", CurrentVersion, testBucket, "u", upload, 1, CopyPartOptions{
 		Off: 100, Len: 5000, Source: func(*ObjectInfo) error { return nil },
 		Finish: func(Sums) (Final, error) { return Final{ETag: "part"}, nil },
 	})
@@ -271,7 +271,7 @@ func TestRecycleReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove := func(key string) {
-		if err := y.s.Delete(t.Context(), testBucket, key, nil); err != nil {
+		if err := deleteKey(t.Context(), y.s, testBucket, key); err != nil {
 			t.Fatal(err)
 		}
 		y.rounds()
@@ -317,7 +317,7 @@ func TestRecycleCheckpoint(t *testing.T) {
 	if err := y.r.checkpoint(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := y.s.Delete(t.Context(), testBucket, "k", nil); err != nil {
+	if err := deleteKey(t.Context(), y.s, testBucket, "k"); err != nil {
 		t.Fatal(err)
 	}
 	y.rounds()
@@ -359,7 +359,7 @@ func TestRecycleJournal(t *testing.T) {
 		mustGet(t, y.s, testBucket, "keep", payload(6, 5000))
 		mustGet(t, y.s, testBucket, "filler", payload(uint64(y.filler), PackThreshold))
 	}
-	if err := y.s.Delete(t.Context(), testBucket, "keep", nil); err != nil {
+	if err := deleteKey(t.Context(), y.s, testBucket, "keep"); err != nil {
 		t.Fatal(err)
 	}
 	y.rounds()
@@ -377,7 +377,7 @@ func TestRecycleTombstones(t *testing.T) {
 	mustPut(t, y.s, testBucket, "removed", payload(7, 5000))
 	y.rollJournal(first)
 	second := y.openJournal()
-	if err := y.s.Delete(t.Context(), testBucket, "removed", nil); err != nil {
+	if err := deleteKey(t.Context(), y.s, testBucket, "removed"); err != nil {
 		t.Fatal(err)
 	}
 	y.rollJournal(second)

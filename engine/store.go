@@ -34,9 +34,9 @@ type Store struct {
 
 // bucket is a live bucket.
 type bucket struct {
-	id   meta.BucketID
-	name string
-	info atomic.Pointer[BucketInfo] // As it is now; what it points to never changes.
+	id    meta.BucketID
+	name  string
+	state atomic.Pointer[bucketState] // As it is now; what it points to never changes.
 
 	// gate is held for reading by every write to the bucket until it is acknowledged, and for writing by the bucket's deletion, so that an
 	// empty bucket stays empty until it is gone, and by a change of its attributes, so that every write comes either before it or
@@ -92,7 +92,7 @@ func (s *Store) CreateBucket(ctx context.Context, name string, attrs []Attr) err
 	if name == "" || len(name) > meta.MaxNameLen {
 		return storeError(op, name, "", errNameLen)
 	}
-	if err := checkBucketAttrs(attrs); err != nil {
+	if err := checkBucketAttrs(nil, attrs); err != nil {
 		return storeError(op, name, "", err)
 	}
 	unlock, err := s.names.lock(ctx, name)
@@ -184,41 +184,38 @@ func (s *Store) Bucket(_ context.Context, name string) (BucketInfo, error) {
 	if err != nil {
 		return BucketInfo{}, err
 	}
-	return *b.info.Load(), nil
+	return b.state.Load().info, nil
 }
 
-// Head describes an object.
-func (s *Store) Head(_ context.Context, bucket, key string) (ObjectInfo, error) {
+// Head describes a version of an object.
+func (s *Store) Head(_ context.Context, bucket, key string, version VersionID) (ObjectInfo, error) {
 	const op = "Head"
 	b, err := s.bucketOf(op, bucket)
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	object, err := s.cellOf(b, key).object(op, b, key)
+	object, err := s.cellOf(b, key).object(op, b, key, version)
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	return objectInfo(&object), nil
+	return b.infoOf(&object), nil
 }
 
-// Open holds an object open for reading.
-func (s *Store) Open(_ context.Context, bucket, key string) (Handle, error) {
+// Open holds a version of an object open for reading.
+func (s *Store) Open(_ context.Context, bucket, key string, version VersionID) (Handle, error) {
 	const op = "Open"
 	b, err := s.bucketOf(op, bucket)
 	if err != nil {
 		return nil, err
 	}
-	h, err := s.cellOf(b, key).open(b.id, key)
+	h, err := s.cellOf(b, key).open(op, b, key, version)
 	if err != nil {
 		return nil, storeError(op, bucket, key, err)
-	}
-	if h == nil {
-		return nil, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchObject}
 	}
 	return h, nil
 }
 
-// Put stores a body as an object, replacing what the key named.
+// Put stores a body as an object, replacing what the key named or, with versioning, as another version of it.
 func (s *Store) Put(ctx context.Context, bucket, key string, body io.Reader, o PutOptions) (ObjectInfo, error) {
 	const op = "Put"
 	b, err := s.bucketOf(op, bucket)
@@ -245,41 +242,7 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body io.Reader, o P
 	if err := s.putObject(ctx, op, b, c, &object, o.Check, r); err != nil {
 		return ObjectInfo{}, err
 	}
-	return objectInfo(&object), nil
-}
-
-// Delete removes the object, if there is one.
-func (s *Store) Delete(ctx context.Context, bucket, key string, check Check) error {
-	const op = "Delete"
-	b, err := s.bucketOf(op, bucket)
-	if err != nil {
-		return err
-	}
-	c := s.cellOf(b, key)
-	if err := b.enter(op); err != nil {
-		return err
-	}
-	defer b.leave()
-	unlock, err := c.locks.lock(ctx, lockName(b.id, key))
-	if err != nil {
-		return storeError(op, bucket, key, err)
-	}
-	defer unlock()
-	base, err := c.enter()
-	if err != nil {
-		return storeError(op, bucket, key, err)
-	}
-	defer base.leave()
-	if err := base.check(b.id, key, check); err != nil {
-		return checkError(op, bucket, key, err)
-	}
-	if _, found, err := base.index.GetObjectHead(b.id, key, meta.CurrentVersion); err != nil || !found {
-		return storeError(op, bucket, key, err)
-	}
-	if err := base.commit(&meta.DeleteObject{Bucket: b.id, Key: key, Version: meta.NullVersion}); err != nil {
-		return storeError(op, bucket, key, err)
-	}
-	return nil
+	return b.infoOf(&object), nil
 }
 
 // putObject commits an object: under the key's lock it runs the check and appends the record. It takes over what was
@@ -311,9 +274,10 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 // commitLocked is putObject for a caller that holds the bucket's gate and the key's lock and has entered base. r is nil when the object only
 // references blobs that the caller keeps alive.
 func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received) error {
-	if err := base.check(b.id, object.Key, check); err != nil {
+	if err := base.check(b, object.Key, CurrentVersion, check); err != nil {
 		return checkError(op, b.name, object.Key, err)
 	}
+	object.Version = b.nextVersion(base.c)
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
 	if err := base.commitObject(b.id, object, r); err != nil {
 		return storeError(op, b.name, object.Key, err)
@@ -321,19 +285,19 @@ func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *buck
 	return nil
 }
 
-// check runs the caller's check on what the key names now. The caller has entered b and holds the key's lock.
-func (b *base) check(bucket meta.BucketID, key string, check Check) error {
+// check runs the caller's check on what the key or one of its versions is now. The caller has entered b and holds the key's lock.
+func (b *base) check(bucket *bucket, key string, version VersionID, check Check) error {
 	if check == nil {
 		return nil
 	}
-	object, found, err := b.index.GetObject(bucket, key, meta.CurrentVersion)
+	object, found, err := b.index.GetObject(bucket.id, key, version)
 	if err != nil {
 		return err
 	}
 	if !found {
 		err = check(nil)
 	} else {
-		info := objectInfo(&object)
+		info := bucket.infoOf(&object)
 		err = check(&info)
 	}
 	if err != nil {

@@ -156,12 +156,12 @@ func viewBucket(ctx context.Context, s *Store, name string, out *strings.Builder
 		if slices.ContainsFunc(listed, func(o ObjectInfo) bool { return o.Key == key }) {
 			continue
 		}
-		if _, err := s.Head(ctx, name, key); err == nil || KindOf(err) != KindNoSuchObject {
+		if _, err := s.Head(ctx, name, key, CurrentVersion); err == nil || KindOf(err) != KindNoSuchObject {
 			return fmt.Errorf("%s/%s is not listed, and Head says: %w", name, key, err)
 		}
 	}
 	for _, o := range listed {
-		head, err := s.Head(ctx, name, o.Key)
+		head, err := s.Head(ctx, name, o.Key, CurrentVersion)
 		if err != nil {
 			return fmt.Errorf("%s/%s is listed: %w", name, o.Key, err)
 		}
@@ -238,7 +238,7 @@ var deeds = []deed{
 	deedPut("create", "c", 5000, ifNone),
 	{
 		"delete",
-		func(ctx context.Context, s *Store, _ uint64) error { return s.Delete(ctx, testBucket, "o", nil) },
+		func(ctx context.Context, s *Store, _ uint64) error { return deleteKey(ctx, s, testBucket, "o") },
 		func(w *world, _ uint64) string { delete(w.buckets[testBucket], "o"); return done },
 	},
 	{

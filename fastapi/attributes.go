@@ -27,7 +27,7 @@ func (r *request) getObjectAttributes() error {
 	if err != nil {
 		return err
 	}
-	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key)
+	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
 	if err != nil {
 		return err
 	}

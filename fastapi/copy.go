@@ -61,7 +61,7 @@ func (r *request) copyObject() error {
 		if plan.rehash {
 			o.Rehash, o.Finish = plan, plan.finish
 		}
-		info, err := srv.store.Copy(srv.ctx, src.bucket, src.key, bucket, key, o)
+		info, err := srv.store.Copy(srv.ctx, src.bucket, src.key, engine.CurrentVersion, bucket, key, o)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +113,7 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 		return nil, err
 	}
 	if p.alg != algNone {
-		info, err := r.srv.store.Head(r.srv.ctx, src.bucket, src.key)
+		info, err := r.srv.store.Head(r.srv.ctx, src.bucket, src.key, engine.CurrentVersion)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +192,7 @@ func (r *request) uploadPartCopy() error {
 	}
 	srv, bucket, key := r.srv, r.bucket, r.key
 	return r.slowly(func() (xmlWriter, error) {
-		part, err := srv.store.CopyPart(srv.ctx, src.bucket, src.key, bucket, key, id, number, engine.CopyPartOptions{
+		part, err := srv.store.CopyPart(srv.ctx, src.bucket, src.key, engine.CurrentVersion, bucket, key, id, number, engine.CopyPartOptions{
 			Off: p.off, Len: p.len, Source: p.source, Hash: p.hash(), Finish: p.finish,
 		})
 		if err != nil {

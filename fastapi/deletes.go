@@ -168,5 +168,6 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			return err
 		}
 	}
-	return r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, check)
+	_, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, engine.CurrentVersion, engine.DeleteOptions{Check: check})
+	return err
 }

@@ -129,6 +129,8 @@ var kindErrors = map[engine.Kind]*apiError{
 	engine.KindBucketExists:     errBucketExists,
 	engine.KindBucketNotEmpty:   errBucketNotEmpty,
 	engine.KindNoSuchObject:     errNoSuchKey,
+	engine.KindNoSuchVersion:    errNoSuchVersion,
+	engine.KindDeleteMarker:     errNoSuchKey, // Unless it was asked for by its version.
 	engine.KindNoSuchUpload:     errNoSuchUpload,
 	engine.KindInvalidPart:      errInvalidPart,
 	engine.KindInvalidPartOrder: errInvalidPartOrder,
@@ -153,7 +155,7 @@ func toAPI(err error) *apiError {
 		switch e.Kind {
 		case engine.KindNoSuchBucket, engine.KindBucketExists, engine.KindBucketNotEmpty:
 			a = a.with("BucketName", e.Bucket)
-		case engine.KindNoSuchObject:
+		case engine.KindNoSuchObject, engine.KindDeleteMarker:
 			a = a.with("Key", e.Key)
 		}
 		return a.because(err)

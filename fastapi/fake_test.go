@@ -31,7 +31,7 @@ type fakeStore struct {
 
 type fakeBucket struct {
 	info    engine.BucketInfo
-	objects map[string]*fakeObject
+	objects map[string][]*fakeObject // The versions of each key, the newest first.
 }
 
 func newFakeStore() *fakeStore {
@@ -79,7 +79,7 @@ func (s *fakeStore) callCount() int {
 func (s *fakeStore) stored(bucket, key string) *fakeObject {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.buckets[bucket].objects[key]
+	return s.buckets[bucket].current(key)
 }
 
 // keys returns the keys of a bucket.
@@ -119,18 +119,6 @@ func (s *fakeStore) bucket(name string) (*fakeBucket, error) {
 	return b, nil
 }
 
-func (s *fakeStore) object(bucket, key string) (*fakeObject, error) {
-	b, err := s.bucket(bucket)
-	if err != nil {
-		return nil, err
-	}
-	o := b.objects[key]
-	if o == nil {
-		return nil, kindError(engine.KindNoSuchObject, bucket, key)
-	}
-	return o, nil
-}
-
 func (s *fakeStore) CreateBucket(_ context.Context, name string, attrs []engine.Attr) error {
 	defer s.mu.Unlock()
 	if err := s.enter("CreateBucket", ""); err != nil {
@@ -139,7 +127,7 @@ func (s *fakeStore) CreateBucket(_ context.Context, name string, attrs []engine.
 	if s.buckets[name] != nil {
 		return kindError(engine.KindBucketExists, name, "")
 	}
-	s.buckets[name] = &fakeBucket{engine.BucketInfo{Name: name, Created: s.now(), Attrs: attrs}, map[string]*fakeObject{}}
+	s.buckets[name] = &fakeBucket{engine.BucketInfo{Name: name, Created: s.now(), Attrs: attrs}, map[string][]*fakeObject{}}
 	return nil
 }
 

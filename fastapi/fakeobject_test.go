@@ -58,12 +58,11 @@ func (s *fakeStore) commit(bucket, key string, info engine.ObjectInfo, data []by
 	if err != nil {
 		return engine.ObjectInfo{}, err
 	}
-	if err := runFakeCheck(check, b.objects[key]); err != nil {
+	if err := runFakeCheck(check, b.current(key)); err != nil {
 		return engine.ObjectInfo{}, causeError(engine.KindPrecondition, bucket, key, err)
 	}
 	info.Modified = s.now()
-	b.objects[key] = &fakeObject{info, data}
-	return info, nil
+	return s.put(b, info, data), nil
 }
 
 func runFakeCheck(check engine.Check, current *fakeObject) error {
@@ -76,12 +75,12 @@ func runFakeCheck(check engine.Check, current *fakeObject) error {
 	return check(&current.info)
 }
 
-func (s *fakeStore) Open(_ context.Context, bucket, key string) (engine.Handle, error) {
+func (s *fakeStore) Open(_ context.Context, bucket, key string, version engine.VersionID) (engine.Handle, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("Open", key); err != nil {
 		return nil, err
 	}
-	o, err := s.object(bucket, key)
+	o, err := s.object(bucket, key, version)
 	if err != nil {
 		return nil, err
 	}
@@ -172,40 +171,24 @@ func (b *fakeBody) Close() error {
 	return nil
 }
 
-func (s *fakeStore) Head(_ context.Context, bucket, key string) (engine.ObjectInfo, error) {
+func (s *fakeStore) Head(_ context.Context, bucket, key string, version engine.VersionID) (engine.ObjectInfo, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("Head", key); err != nil {
 		return engine.ObjectInfo{}, err
 	}
-	o, err := s.object(bucket, key)
+	o, err := s.object(bucket, key, version)
 	if err != nil {
 		return engine.ObjectInfo{}, err
 	}
 	return o.info, nil
 }
 
-func (s *fakeStore) Delete(_ context.Context, bucket, key string, check engine.Check) error {
-	defer s.mu.Unlock()
-	if err := s.enter("Delete", key); err != nil {
-		return err
-	}
-	b, err := s.bucket(bucket)
-	if err != nil {
-		return err
-	}
-	if err := runFakeCheck(check, b.objects[key]); err != nil {
-		return causeError(engine.KindPrecondition, bucket, key, err)
-	}
-	delete(b.objects, key)
-	return nil
-}
-
-func (s *fakeStore) UpdateObjectAttrs(_ context.Context, bucket, key string, _ engine.VersionID, change func(*engine.ObjectInfo) ([]engine.Attr, error)) (engine.ObjectInfo, error) {
+func (s *fakeStore) UpdateObjectAttrs(_ context.Context, bucket, key string, version engine.VersionID, change func(*engine.ObjectInfo) ([]engine.Attr, error)) (engine.ObjectInfo, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("UpdateObjectAttrs", key); err != nil {
 		return engine.ObjectInfo{}, err
 	}
-	o, err := s.object(bucket, key)
+	o, err := s.object(bucket, key, version)
 	if err != nil {
 		return engine.ObjectInfo{}, err
 	}
@@ -213,18 +196,19 @@ func (s *fakeStore) UpdateObjectAttrs(_ context.Context, bucket, key string, _ e
 	if err != nil {
 		return engine.ObjectInfo{}, causeError(engine.KindPrecondition, bucket, key, err)
 	}
-	o = &fakeObject{o.info, o.data} // Handles that are open keep what they have.
-	o.info.Attrs = attrs
-	s.buckets[bucket].objects[key] = o
-	return o.info, nil
+	changed := &fakeObject{o.info, o.data} // Handles that are open keep what they have.
+	changed.info.Attrs = attrs
+	all := s.buckets[bucket].objects[key]
+	all[slices.Index(all, o)] = changed
+	return changed.info, nil
 }
 
-func (s *fakeStore) Copy(_ context.Context, srcBucket, srcKey, bucket, key string, o engine.CopyOptions) (engine.ObjectInfo, error) {
+func (s *fakeStore) Copy(_ context.Context, srcBucket, srcKey string, srcVersion engine.VersionID, bucket, key string, o engine.CopyOptions) (engine.ObjectInfo, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("Copy", key); err != nil {
 		return engine.ObjectInfo{}, err
 	}
-	src, err := s.object(srcBucket, srcKey)
+	src, err := s.object(srcBucket, srcKey, srcVersion)
 	if err != nil {
 		return engine.ObjectInfo{}, err
 	}
@@ -255,7 +239,7 @@ func (s *fakeStore) List(_ context.Context, bucket string, o engine.ListOptions)
 	}
 	lastPrefix := ""
 	for _, key := range sortedKeys(b.objects) {
-		if !strings.HasPrefix(key, o.Prefix) || key <= o.After || o.SkipPrefix && strings.HasPrefix(key, o.After) {
+		if b.current(key) == nil || !strings.HasPrefix(key, o.Prefix) || key <= o.After || o.SkipPrefix && strings.HasPrefix(key, o.After) {
 			continue
 		}
 		prefix := ""
@@ -275,7 +259,7 @@ func (s *fakeStore) List(_ context.Context, bucket string, o engine.ListOptions)
 			page.NextAfter, page.NextIsPrefix = prefix, true
 			continue
 		}
-		info := b.objects[key].info
+		info := b.current(key).info
 		info.Parts = nil
 		page.Objects = append(page.Objects, info)
 		page.NextAfter, page.NextIsPrefix = key, false

@@ -83,12 +83,12 @@ func (s *fakeStore) addPart(bucket, key, id string, number int, data []byte, fin
 	return info, nil
 }
 
-func (s *fakeStore) CopyPart(_ context.Context, srcBucket, srcKey, bucket, key, id string, number int, o engine.CopyPartOptions) (engine.PartInfo, error) {
+func (s *fakeStore) CopyPart(_ context.Context, srcBucket, srcKey string, srcVersion engine.VersionID, bucket, key, id string, number int, o engine.CopyPartOptions) (engine.PartInfo, error) {
 	defer s.mu.Unlock()
 	if err := s.enter("CopyPart", key); err != nil {
 		return engine.PartInfo{}, err
 	}
-	src, err := s.object(srcBucket, srcKey)
+	src, err := s.object(srcBucket, srcKey, srcVersion)
 	if err != nil {
 		return engine.PartInfo{}, err
 	}

@@ -38,7 +38,7 @@ func (r *request) getObject() error {
 		return err
 	}
 	if r.ctx.IsHead() {
-		info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key)
+		info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (r *request) getObject() error {
 		r.ctx.Response.Header.SetContentLength(int(want.len))
 		return nil
 	}
-	handle, err := r.srv.store.Open(r.srv.ctx, r.bucket, r.key)
+	handle, err := r.srv.store.Open(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
 	if err != nil {
 		return err
 	}
@@ -342,7 +342,7 @@ func (r *request) earlyCheck() (engine.Check, error) {
 	if check == nil || err != nil {
 		return nil, err
 	}
-	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key)
+	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
 	switch {
 	case err == nil:
 		err = check(&info)
@@ -373,7 +373,7 @@ func (r *request) deleteObject() error {
 	if err != nil {
 		return err
 	}
-	if err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, check); err != nil {
+	if _, err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion, engine.DeleteOptions{Check: check}); err != nil {
 		return err
 	}
 	return r.answerEmpty(204)

@@ -57,7 +57,7 @@ func (r *request) requireObject() error {
 	if err := r.requireNullVersion(); err != nil {
 		return err
 	}
-	_, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key)
+	_, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
 	return err
 }
 

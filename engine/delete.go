@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"context"
+
+	"penstock/meta"
+)
+
+// DeleteOptions are the options of Delete.
+type DeleteOptions struct {
+	Check Check // Sees the version named; nil means unconditional.
+}
+
+// Deleted says what a deletion did.
+type Deleted struct {
+	Version   VersionID // What was removed, or the delete marker that was put.
+	Marker    bool      // That is a delete marker.
+	Versioned bool      // The bucket has versions: the two above mean something.
+}
+
+// Delete removes a version of an object for good. Of CurrentVersion it makes a former version by a delete marker, if the bucket has
+// versioning, whether there is one or not. A version that is not there is as good as removed.
+func (s *Store) Delete(ctx context.Context, bucket, key string, version VersionID, o DeleteOptions) (Deleted, error) {
+	const op = "Delete"
+	b, err := s.bucketOf(op, bucket)
+	if err != nil {
+		return Deleted{}, err
+	}
+	if err := checkKey(op, b, key); err != nil {
+		return Deleted{}, err
+	}
+	c := s.cellOf(b, key)
+	if err := b.enter(op); err != nil {
+		return Deleted{}, err
+	}
+	defer b.leave()
+	unlock, err := c.locks.lock(ctx, lockName(b.id, key))
+	if err != nil {
+		return Deleted{}, storeError(op, bucket, key, err)
+	}
+	defer unlock()
+	base, err := c.enter()
+	if err != nil {
+		return Deleted{}, storeError(op, bucket, key, err)
+	}
+	defer base.leave()
+	if err := base.check(b, key, version, o.Check); err != nil {
+		return Deleted{}, checkError(op, bucket, key, err)
+	}
+	var out Deleted
+	if version == CurrentVersion && b.versioned() {
+		out = Deleted{Marker: true, Versioned: true}
+		out.Version, err = s.putMarker(base, b, key)
+	} else {
+		out, err = base.remove(b, key, version)
+	}
+	if err != nil {
+		return Deleted{}, storeError(op, bucket, key, err)
+	}
+	return out, nil
+}
+
+// remove removes a version if it is there. The caller has entered bucket and base and holds the key's lock.
+func (b *base) remove(bucket *bucket, key string, version VersionID) (Deleted, error) {
+	out := Deleted{Version: version, Versioned: bucket.versioned()}
+	if version == CurrentVersion {
+		out.Version = NullVersion // The only one there is.
+	}
+	object, found, err := b.index.GetObjectHead(bucket.id, key, out.Version)
+	if err != nil || !found {
+		return out, err
+	}
+	out.Marker = object.Marker
+	return out, b.commit(&meta.DeleteObject{Bucket: bucket.id, Key: key, Version: object.Version})
+}
