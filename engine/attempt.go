@@ -9,6 +9,7 @@ import (
 	"penstock/engine/volume"
 	"penstock/erasure"
 	"penstock/ioring"
+	"penstock/meta"
 )
 
 // attempt is one group of drive reads into one buffer.
@@ -111,6 +112,9 @@ func (a *attempt) finish(limit time.Duration) (bad erasure.Set) {
 			bad = bad.With(run.Shard)
 		} else if r.op.Err != nil || r.op.N != int(run.Len) {
 			bad = bad.With(run.Shard)
+			if r.op.File != nil {
+				a.c.ledger.note(a.vol.ID(), run.Shard, meta.CauseUnreadable, meta.Range{Off: r.op.Off, Len: run.Len})
+			}
 		}
 	}
 	return bad
@@ -156,6 +160,7 @@ const corruptLogEvery = time.Minute
 // noteCorrupt counts bytes that a drive returned and that are not what was written, and logs some.
 func (c *cell) noteCorrupt(vol *volume.Volume, shard int, off int64) {
 	c.stats.corruptUnits.Add(1)
+	c.ledger.note(vol.ID(), shard, meta.CauseRot, meta.Range{Off: off, Len: drive.BlockLen})
 	file := vol.LastResort(shard)
 	if file == nil {
 		return

@@ -197,6 +197,7 @@ func (j *stripeJob) release() {
 func (j *stripeJob) write(ctx context.Context, c *cell) {
 	defer close(j.done)
 	defer j.release()
+	c.front.Add(1)
 	if j.err = j.put(ctx, c); errors.Is(j.err, errGeometry) {
 		j.err = j.rewrite(ctx, c)
 	}

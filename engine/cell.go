@@ -29,6 +29,7 @@ type cell struct {
 	queue                                 ioring.Queue // nil when the drives bring their own (tests).
 	arena                                 *ioring.Arena
 	smallMemory, uploadMemory, readMemory *quota        // Parts of arena.
+	healMemory                            *quota        // What goes on in the background may hold of it.
 	memory                                memories      // Shares of the index.
 	drives                                []drive.Drive // Present ones.
 	absent                                []string      // Paths given that hold no usable drive.
@@ -50,6 +51,9 @@ type cell struct {
 	generations  *generations
 	sequence     atomic.Uint64 // Of blob ids in this epoch.
 	deaths       chan struct{} // Of capacity 1: some volume may have died.
+	ledger       *ledger       // What is known to be missing.
+	healer       *healer
+	front        atomic.Int64 // Counts what clients have the drives do, for what goes on in the background.
 
 	stop       context.CancelFunc // Ends the cell's own goroutines.
 	tasks      sync.WaitGroup
@@ -67,6 +71,9 @@ type cellStats struct {
 	volumesFreed  atomic.Int64
 	checkpoints   atomic.Int64
 	failovers     atomic.Int64 // Times the index was replaced because it, its drive or the journal failed.
+	healedShards  atomic.Int64 // Segments made anew on other drives.
+	healedLen     atomic.Int64 // Bytes written to them.
+	mendedLen     atomic.Int64 // Bytes written again in place.
 }
 
 // limits say how long the cell waits for what, and how often it does what it does by itself.
@@ -83,12 +90,15 @@ type limits struct {
 	checkpoint time.Duration // The index is copied to other drives while it changes, which bounds the replay after the loss of its drive;
 	soonest    time.Duration // and at most so often when that would free space.
 	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
+	heal       time.Duration // The healer looks for what is missing, and for what can be healed now.
+	again      time.Duration // It tries again what it could not heal; each time later.
 }
 
 var defaultLimits = limits{
 	write: 5 * time.Second, hedge: 300 * time.Millisecond, read: 10 * time.Second, fence: 2 * time.Second, create: 10 * time.Second,
 	stall: 30 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
 	checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
+	heal: time.Second, again: 5 * time.Second,
 }
 
 func newCell(opts *Options, id int, cluster drive.ID) *cell {
@@ -104,7 +114,9 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		uploads:      &uploadGates{gates: make(map[meta.UploadID]*uploadGate)},
 		generations:  newGenerations(),
 		deaths:       make(chan struct{}, 1),
+		ledger:       newLedger(opts.Clock),
 	}
+	c.healer = newHealer(c)
 	if opts.tune != nil {
 		opts.tune(c)
 	}
@@ -154,6 +166,7 @@ func (c *cell) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop = cancel
 	c.tasks.Go(func() { c.supervise(ctx) })
+	c.tasks.Go(func() { c.healer.run(ctx) })
 }
 
 // close stops the cell in an orderly way: what is acknowledged is in the flushed index, so that the next start has nothing to replay.

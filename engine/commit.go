@@ -74,6 +74,7 @@ func (b *base) commitPart(id meta.UploadID, part *meta.UploadPart, r *received) 
 }
 
 func (b *base) commitWith(head []byte, r *received) error {
+	b.c.front.Add(1)
 	ticket, err := b.journal.AppendAsync(b.ctx, journal.Entry{Head: head, Body: r.inline()})
 	if err == nil {
 		_, err = ticket.Wait(b.ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"penstock/engine/drive"
 	"penstock/engine/journal"
 	"penstock/erasure"
 	"penstock/ioring"
@@ -37,6 +38,7 @@ func (r *inlineRead) finish(ctx context.Context) (window, error) {
 
 // readInline returns the verified bytes of an inline extent, in arena memory that the caller releases.
 func (c *cell) readInline(ctx context.Context, ext meta.Extent) (*ioring.Buf, []byte, error) {
+	c.front.Add(1)
 	verify := func(b []byte) bool { return erasure.Checksum(b) == ext.Sum }
 	// A journal whose base has ended reads as well as any: reading takes its volumes alone.
 	buf, bytes, degraded, err := c.base.Load().journal.Read(ctx, ext.At, 0, int(ext.Len), verify)
@@ -44,6 +46,8 @@ func (c *cell) readInline(ctx context.Context, ext meta.Extent) (*ioring.Buf, []
 		c.stats.degradedReads.Add(1)
 		if vol := c.set.Get(ext.Volume); vol != nil {
 			if file := vol.Shard(int(ext.At.Shard)); file != nil {
+				// The batch is looked at as a whole.
+				c.ledger.note(vol.ID(), int(ext.At.Shard), meta.CauseUnreadable, meta.Range{Off: ext.At.Batch, Len: drive.BlockLen})
 				c.suspect(vol, int(ext.At.Shard), file)
 			}
 		}

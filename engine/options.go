@@ -26,6 +26,10 @@ type Options struct {
 	JournalSegment int64 // Bytes of a journal segment; 0 chooses by the size of the drives.
 	BulkSegment    int64 // Bytes of a bulk segment; 0 chooses by the size of the drives.
 
+	// HealRate is how many bytes a second healing and moving shards may write in a cell; reading takes up to k times as many. 0 means no
+	// limit but that clients go first.
+	HealRate int64
+
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
 

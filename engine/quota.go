@@ -44,6 +44,10 @@ const (
 	smallShare  = 2
 	uploadShare = 7
 	readShare   = 7
+
+	// healShare comes on top of these: what goes on in the background holds memory for the time of one read and one write, so nobody waits
+	// long for it.
+	healShare = 2
 )
 
 func newQuota(arena *ioring.Arena, share int64) *quota {

@@ -208,6 +208,7 @@ func (b *base) replay(ctx context.Context) (did journal.Recovery, err error) {
 		return did, fmt.Errorf("%w: it has never been written", meta.ErrUnusable)
 	}
 	b.journal, did, err = journal.Recover(ctx, b.journalOptions(), position)
+	b.c.noteTail(did.Tail)
 	return did, err
 }
 
@@ -312,6 +313,7 @@ func (b *base) fill(ctx context.Context) (err error) {
 	options := b.journalOptions()
 	options.Needed = nil // The new index does not know yet.
 	b.journal, did, err = journal.Recover(ctx, options, meta.Position{})
+	b.c.noteTail(did.Tail)
 	if errors.Is(err, journal.ErrNoJournal) {
 		if err := b.c.mayBeNew(err); err != nil {
 			return err

@@ -15,6 +15,7 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 	var err error
 	c.watch = watchDrives(c.drives)
 	c.smallMemory, c.uploadMemory, c.readMemory = newQuota(c.arena, smallShare), newQuota(c.arena, uploadShare), newQuota(c.arena, readShare)
+	c.healMemory = newQuota(c.arena, healShare)
 	c.set, err = volume.Open(ctx, volume.Options{
 		Drives: c.drives, Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
 		JournalLen: c.opts.JournalSegment, BulkLen: c.opts.BulkSegment,
@@ -33,6 +34,9 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 	}
 	c.base.Store(b)
 	if err := c.set.Confirm(); err != nil {
+		return err
+	}
+	if err := c.ledger.load(b.index); err != nil {
 		return err
 	}
 	if err := c.sweep(ctx, b); err != nil {

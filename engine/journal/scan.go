@@ -18,14 +18,7 @@ func (j *Journal) Scan(ctx context.Context, info VolumeInfo, fn func(*Batch) err
 	e := expectation{number: 1, off: v.Start(), anyLSN: true}
 	for e.number <= info.LastBatch {
 		if err := r.next(e); err != nil {
-			u, ok := errors.AsType[*undecodable](err)
-			switch {
-			case !ok:
-				return err
-			case u.blind():
-				return fmt.Errorf("%w: %w", ErrUnavailable, err)
-			}
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return scanError(err)
 		}
 		if err := fn(&Batch{r.position(), r.records}); err != nil {
 			return err
@@ -33,4 +26,16 @@ func (j *Journal) Scan(ctx context.Context, info VolumeInfo, fn func(*Batch) err
 		e = r.following()
 	}
 	return nil
+}
+
+// scanError says what it means that a batch which was durable does not decode.
+func scanError(err error) error {
+	u, ok := errors.AsType[*undecodable](err)
+	switch {
+	case !ok:
+		return err
+	case u.blind():
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }

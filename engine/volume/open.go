@@ -40,7 +40,7 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 	if err == nil {
 		h, err = s.checkIdentities(found)
 	}
-	var stale []staleSegment
+	var stale []*Retired
 	if err == nil {
 		stale, err = s.gather(found)
 	}
@@ -217,7 +217,7 @@ func (s *Set) scanDrive(ctx context.Context, m *member, f *scanned, tick *atomic
 }
 
 // gather makes volumes of the segments. It returns the segments whose place others have taken.
-func (s *Set) gather(found []scanned) (stale []staleSegment, err error) {
+func (s *Set) gather(found []scanned) (stale []*Retired, err error) {
 	claims := make(map[ID][]claim)
 	for i, m := range s.members {
 		if m.failed() {

@@ -37,7 +37,7 @@ func parallel[T any](s *Set, members []*member, f func(i int) (T, error), late f
 	defer timer.Stop()
 	back := 0
 	for left > 0 {
-		failure := s.nextFailure()
+		failure := s.NextFailure()
 		giveUp(func(m *member) bool { return m == nil || !m.failed() })
 		if left == 0 {
 			break

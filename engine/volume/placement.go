@@ -61,19 +61,12 @@ type claim struct {
 	*scannedSegment
 }
 
-// staleSegment is a segment whose place another one has taken.
-type staleSegment struct {
-	*member
-	file   drive.File
-	header header
-}
-
 // seat makes a volume of the segments that claim to be of it. It returns those whose place others have taken.
 //
 // The latest claim to a shard wins, so a drive that returns with what has since been put elsewhere changes nothing. If the segment that took
 // its place is not here, the older one serves: what it holds was right once, a volume whose shards move is written
 // no more, and whoever reads it knows the checksums. It is kept as long as nothing newer is here to do without it.
-func (s *Set) seat(claims []claim) (stale []staleSegment, err error) {
+func (s *Set) seat(claims []claim) (stale []*Retired, err error) {
 	slices.SortStableFunc(claims, func(a, b claim) int { return cmp.Compare(b.header.Placed, a.header.Placed) })
 	latest := &claims[0].header
 	v, err := newVolume(s, *latest)
@@ -108,7 +101,7 @@ func (s *Set) seat(claims []claim) (stale []staleSegment, err error) {
 		case winner == c:
 			continue
 		case winner != nil:
-			stale = append(stale, staleSegment{c.member, c.file, c.header})
+			stale = append(stale, &Retired{set: s, member: c.member, file: c.file, header: c.header})
 		default:
 			c.stale++
 			if err := c.file.Close(); err != nil {
@@ -120,26 +113,21 @@ func (s *Set) seat(claims []claim) (stale []staleSegment, err error) {
 	return stale, nil
 }
 
-// freeStale frees segments whose place others have taken, each drive for itself.
-func (s *Set) freeStale(stale []staleSegment) {
+// freeStale frees segments whose place others have taken, once the start is confirmed: until then nothing that was there is changed.
+func (s *Set) freeStale(stale []*Retired) {
 	if len(stale) == 0 {
 		return
 	}
-	s.log.Info("segments that have been replaced while their drives were away are freed", "segments", len(stale))
-	for batch := range slices.Chunk(stale, scanBatch) {
-		members := make([]*member, len(batch))
-		for i := range batch {
-			members[i] = batch[i].member
-		}
-		_, errs := parallel(s, members, func(i int) (struct{}, error) {
-			return struct{}{}, s.freeSegment(members[i], batch[i].file, batch[i].header)
-		}, nil)
-		for i, err := range errs {
-			if err != nil {
-				s.fail(members[i], fmt.Errorf("free segment %d: %w", batch[i].file.Seg(), err))
-			}
-		}
+	s.log.Info("segments whose place others have taken while their drives were away are freed", "segments", len(stale))
+	for _, t := range stale {
+		s.retired[t] = true // Nobody else has s yet.
 	}
+	s.deferred = append(s.deferred, func() {
+		for batch := range slices.Chunk(stale, scanBatch) {
+			s.freeAll(batch)
+		}
+		s.sample()
+	})
 }
 
 // freeSegment makes a segment free whose header, h, says that it is a shard.

@@ -251,18 +251,28 @@ func (t *Retired) Free() {
 		return
 	}
 	defer s.tasks.Done()
-	s.mu.Lock()
-	mine := s.retired[t]
-	delete(s.retired, t)
-	s.mu.Unlock()
-	if !mine {
-		return
-	}
-	_, errs := parallel(s, []*member{t.member}, func(int) (struct{}, error) {
-		return struct{}{}, s.freeSegment(t.member, t.file, t.header)
-	}, nil)
-	if errs[0] != nil {
-		s.fail(t.member, fmt.Errorf("free segment %d: %w", t.file.Seg(), errs[0]))
-	}
+	s.freeAll([]*Retired{t})
 	s.sample()
+}
+
+// freeAll frees those of the segments that are not free yet, all at once.
+func (s *Set) freeAll(list []*Retired) {
+	var mine []*Retired
+	var members []*member
+	s.mu.Lock()
+	for _, t := range list {
+		if s.retired[t] {
+			delete(s.retired, t)
+			mine, members = append(mine, t), append(members, t.member)
+		}
+	}
+	s.mu.Unlock()
+	_, errs := parallel(s, members, func(i int) (struct{}, error) {
+		return struct{}{}, s.freeSegment(mine[i].member, mine[i].file, mine[i].header)
+	}, nil)
+	for i, err := range errs {
+		if err != nil {
+			s.fail(members[i], fmt.Errorf("free segment %d: %w", mine[i].file.Seg(), err))
+		}
+	}
 }

@@ -108,8 +108,8 @@ func (s *Set) fail(m *member, err error) {
 	}
 }
 
-// nextFailure returns a channel that is closed when another drive fails.
-func (s *Set) nextFailure() <-chan struct{} {
+// NextFailure returns a channel that is closed when another drive fails.
+func (s *Set) NextFailure() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failure

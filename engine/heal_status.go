@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"time"
+
+	"penstock/engine/volume"
+)
+
+// HealStatus is what the heal ledger says, and what healing makes of it, all cells together.
+type HealStatus struct {
+	Stopped  bool  // By StopHealing.
+	Shards   int   // That are not what they should be.
+	Volumes  int   // That have such shards.
+	Healing  int   // Volumes being healed now.
+	Waiting  int   // Volumes that cannot be healed now: Shards says why.
+	Noted    int64 // Since start: what was entered,
+	Done     int64 // shards that are whole again or not needed any more,
+	Moved    int64 // shards made anew on another drive, or moved there,
+	MovedLen int64 // bytes written to them,
+	MendLen  int64 // and bytes written again in place.
+
+	Ailing []AilingShard // The first MaxAiling of Shards, by cell, volume and shard.
+}
+
+// MaxAiling bounds HealStatus.Ailing.
+const MaxAiling = 1000
+
+// AilingShard is a shard that is not what it should be.
+type AilingShard struct {
+	Cell   int
+	Volume string
+	Class  string // "journal" or "bulk"; empty if no drive holds a segment of the volume.
+	Shard  int
+	Causes string    // Such as "lost".
+	Since  time.Time // When that was noticed.
+	Drive  string    // Id of the drive that has the shard, or had it.
+	Ranges int       // Parts of the segment that are in doubt; 0 means all of it.
+	State  string    // "queued", "healing", "waiting", "failing".
+	Reason string    // Why it waits or fails.
+}
+
+// HealStatus returns what the heal ledger says now.
+func (s *Store) HealStatus() HealStatus {
+	var t HealStatus
+	for _, c := range s.cells {
+		c.addHealStatus(&t)
+	}
+	return t
+}
+
+func (c *cell) addHealStatus(t *HealStatus) {
+	all := c.ledger.all()
+	_, noted, closed := c.ledger.counts()
+	t.Shards += len(all)
+	t.Noted, t.Done = t.Noted+noted, t.Done+closed
+	t.Moved += c.stats.healedShards.Load()
+	t.MovedLen += c.stats.healedLen.Load()
+	t.MendLen += c.stats.mendedLen.Load()
+	h := c.healer
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t.Stopped = t.Stopped || h.stopped
+	t.Healing += len(h.running)
+	for i, m := range all {
+		later, held := h.later[m.Volume]
+		held = held && !h.running[m.Volume]
+		if i == 0 || all[i-1].Volume != m.Volume {
+			t.Volumes++
+			if held {
+				t.Waiting++
+			}
+		}
+		if len(t.Ailing) == MaxAiling {
+			continue
+		}
+		a := AilingShard{
+			Cell: c.id, Volume: volume.Name(m.Volume), Shard: m.Shard, Causes: m.Causes.String(), Since: m.Since, Ranges: len(m.Ranges), State: "queued",
+		}
+		if vol := c.set.Get(m.Volume); vol != nil && m.Shard < vol.N() {
+			a.Class, a.Drive = vol.Class().String(), vol.Drives()[m.Shard].String()
+		}
+		switch {
+		case h.running[m.Volume]:
+			a.State = "healing"
+		case held:
+			a.State, a.Reason = later.state(), later.err.Error()
+		}
+		t.Ailing = append(t.Ailing, a)
+	}
+}
+
+// StopHealing ends the healing that goes on and begins no more until StartHealing. The ledger is kept meanwhile.
+func (s *Store) StopHealing() {
+	for _, c := range s.cells {
+		c.healer.setStopped(true)
+	}
+}
+
+// StartHealing takes back StopHealing. What waits is tried at once.
+func (s *Store) StartHealing() {
+	for _, c := range s.cells {
+		c.healer.setStopped(false)
+	}
+}
