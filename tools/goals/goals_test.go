@@ -10,6 +10,7 @@ import (
 
 	"penstock/bench"
 	"penstock/bench/hist"
+	"penstock/tools/harness"
 )
 
 // TestLoads: names are different, relations name loads, and every load runs on a node that is started.
@@ -87,15 +88,31 @@ func TestTable(t *testing.T) {
 
 // TestCampaign measures the real binary for a moment, on every kind of node.
 func TestCampaign(t *testing.T) {
-	var table, progress bytes.Buffer
-	err := run(t.Context(), []string{"-reps", "1", "-window", "200ms", "-run", "^(PUT 1MiB TLS|GET 1MiB degraded|HEAD)$", "-drives", t.TempDir()}, &table, &progress)
+	binary, err := harness.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var progress bytes.Buffer
+	small := []goal{{cpuPerOp, 0, ""}}
+	c := campaign{
+		generator: binary, binaries: []build{{"new", binary}}, reps: 1, window: 100 * time.Millisecond, dir: t.TempDir(), progress: &progress,
+		loads: []load{
+			{"plain", "stat --size 1KiB --objects 20", "", small},
+			{"secure", "put --size 1KiB --objects 20", "tls", small},
+			{"degraded", "get --size 300KiB --objects 10 --prefix degraded --reuse", "degraded", small},
+			{"deleted", "delete --objects 20", "", small},
+		},
+	}
+	samples, err := c.run(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
-	if lines := strings.Count(table.String(), "\n"); lines != 2+4 {
-		t.Errorf("got %d lines:\n%s", lines, &table)
+	for i, s := range samples {
+		if ops, failed := s.report.Requests(); ops == 0 || failed > 0 || s.load.name != c.loads[i].name {
+			t.Errorf("%s: %d requests, %d failed", s.load.name, ops, failed)
+		}
 	}
-	if err := run(t.Context(), []string{"-run", "nothing of this name"}, &table, &progress); err == nil {
+	if err := run(t.Context(), []string{"-run", "nothing of this name"}, &progress, &progress); err == nil {
 		t.Error("measured no load")
 	}
 }

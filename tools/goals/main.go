@@ -84,13 +84,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(c.loads) == 0 {
 		return fmt.Errorf("no load matches %q", *which)
 	}
-	var apart bool
-	if c.cores, apart, err = chooseCores(); err != nil {
-		return err
-	}
-	if !apart {
-		fmt.Fprintln(stderr, "goals: one core for the node and its clients alike: rates say little")
-	}
 	if c.dir, err = os.MkdirTemp(*dir, "goals-"); err != nil {
 		return err
 	}
@@ -109,6 +102,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // run measures everything, in turns.
 func (c *campaign) run(ctx context.Context) (samples []sample, err error) {
+	var apart bool
+	if c.cores, apart, err = chooseCores(); err != nil {
+		return nil, err
+	}
+	if !apart {
+		fmt.Fprintln(c.progress, "one core for the node and its clients alike: rates say little")
+	}
 	type place struct{ build, start string }
 	nodes := make(map[place]*node)
 	defer func() {

@@ -99,8 +99,13 @@ func (n *node) start(ctx context.Context, c *campaign) error {
 
 // loseDrive writes what degraded loads read, stops the node, hides its last drive, and starts it again.
 func (n *node) loseDrive(ctx context.Context, c *campaign) error {
-	if _, err := n.bench(ctx, c, "put --size 1MiB --objects 256 --keep --prefix degraded"); err != nil {
-		return err
+	for _, l := range c.loads {
+		if l.start != "degraded" {
+			continue
+		}
+		if _, err := n.bench(ctx, c, strings.NewReplacer("get ", "put ", "--reuse", "--keep").Replace(l.args)); err != nil {
+			return err
+		}
 	}
 	if _, err := n.Stop(); err != nil {
 		return err
