@@ -1,6 +1,7 @@
 package fastapi
 
 import (
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -10,8 +11,6 @@ import (
 	"net"
 	"strings"
 	"time"
-
-	md5simd "github.com/minio/md5-simd"
 
 	"penstock/engine"
 	"penstock/fastapi/awschunk"
@@ -29,7 +28,7 @@ type body struct {
 
 	want       checksum
 	contentMD5 string // In base64, "" if none was sent.
-	md5        md5simd.Hasher
+	md5        hash.Hash
 	sha256     hash.Hash // Set when the body's SHA-256 was signed.
 	sum        hash.Hash // Of want.alg, unless that is the engine's or the same as sha256.
 }
@@ -111,7 +110,7 @@ func (r *request) openBody(size int64, want checksum) (*body, error) {
 	if b.want.alg != algSHA256 || b.sha256 == nil {
 		b.sum = b.want.alg.newHash()
 	}
-	b.md5 = r.srv.hashes.newMD5(size)
+	b.md5 = r.srv.newMD5(size)
 	return b, nil
 }
 
@@ -145,10 +144,18 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// close gives the hashes back.
-func (b *body) close() {
-	b.md5.Close()
-	b.r.received += b.wire.received
+// close counts what came.
+func (b *body) close() { b.r.received += b.wire.received }
+
+// minLaneLen is the length from which a body's MD5 shares lanes with others: meeting them costs more than hashing a short body.
+const minLaneLen = 8 << 10
+
+// newMD5 returns a hash for a body of size bytes.
+func (s *Server) newMD5(size int64) hash.Hash {
+	if size < minLaneLen {
+		return md5.New()
+	}
+	return s.lanes.New()
 }
 
 // bodyError says what a failure to read a body means to the client.

@@ -22,6 +22,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"penstock/fastapi/admin"
+	"penstock/fastapi/md5lanes"
 	"penstock/fastapi/sigv4"
 )
 
@@ -80,7 +81,7 @@ type Server struct {
 	log      *slog.Logger
 	domains  []string
 	verifier *sigv4.Verifier
-	hashes   hashes
+	lanes    md5lanes.Group // Of long bodies.
 	hostID   string
 	admin    *admin.API            // nil without one.
 	registry *prometheus.Registry  // Of metrics; nil without an administration API.
@@ -228,12 +229,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 		for _, l := range listeners {
 			if !l.wait(last) {
-				return err // What still runs has the hashes.
+				return err
 			}
 		}
 	}
 	s.work.Wait()
-	s.hashes.close()
 	return err
 }
 

@@ -6,16 +6,16 @@ import (
 	"crypto/cipher"
 	"crypto/md5"
 	"crypto/sha256"
+	"hash"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
-	md5simd "github.com/minio/md5-simd"
 	"golang.org/x/sys/unix"
 
 	"penstock/erasure"
+	"penstock/fastapi/md5lanes"
 )
 
 const (
@@ -134,25 +134,17 @@ func cpuClock(id int32) time.Duration {
 // md5Many hashes many streams at once, in the lanes of wide registers. Its work is spread over goroutines, so the CPU time of the process
 // counts.
 func md5Many(ctx context.Context, each time.Duration, b []byte) float64 {
-	server := md5simd.NewServer()
-	defer server.Close()
-	var streams []md5simd.Hasher
+	var lanes md5lanes.Group
+	var streams []hash.Hash
 	for range MD5Lanes {
-		streams = append(streams, server.NewHash())
+		streams = append(streams, lanes.New())
 	}
-	defer func() {
-		for _, s := range streams {
-			s.Close()
-		}
-	}()
 	return best(ctx, each, MD5Lanes*len(b), processCPU, func() {
 		var group sync.WaitGroup
 		for _, s := range streams {
 			group.Go(func() {
 				s.Reset()
-				for piece := range slices.Chunk(b, 64<<10) {
-					s.Write(piece) // A hash does not fail.
-				}
+				s.Write(b) // A hash does not fail.
 				s.Sum(nil)
 			})
 		}

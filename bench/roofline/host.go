@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"text/tabwriter"
 	"time"
+
+	"penstock/fastapi/md5lanes"
 )
 
 // A Host is what a machine can do at best.
@@ -50,7 +52,7 @@ type Drive struct {
 }
 
 // MD5Lanes is how many streams MD5Many hashes at once.
-const MD5Lanes = 16
+const MD5Lanes = md5lanes.Lanes
 
 const format = "penstock-host-1"
 
