@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"penstock/meta"
@@ -41,6 +42,15 @@ func attrOf(attrs []Attr, name string) string {
 		}
 	}
 	return ""
+}
+
+// WithAttr returns attrs with the one of that name set, or removed if value is "".
+func WithAttr(attrs []Attr, name, value string) []Attr {
+	attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return a.Name == name })
+	if value != "" {
+		attrs = append(attrs, Attr{Name: name, Value: value})
+	}
+	return attrs
 }
 
 // PartInfo describes a received or completed part.

@@ -45,9 +45,9 @@ func keysOf(s *Store, bucket string, each int) [][]string {
 // TestCellsMetamorphic plays a random history on several cells.
 func TestCellsMetamorphic(t *testing.T) {
 	rng := newRNG(t)
-	history := randomHistory(rng, 150)
+	history := randomHistory(rng, 200, true)
 	m := newModel()
-	x := &subject{t: t, drives: memDrivesOf(cellIdentities(2, 3), drive.MemOptions{}), opts: testOptions(t, -1), uploads: map[string]string{}}
+	x := &subject{t: t, drives: memDrivesOf(cellIdentities(2, 3), drive.MemOptions{}), opts: testOptions(t, -1), uploads: map[string]string{}, parts: map[string]map[int][]byte{}}
 	x.opts.Memory = 3 * MinMemory
 	x.open()
 	mustBucket(t, x.s, testBucket)

@@ -54,6 +54,7 @@ type Error struct {
 	Op          string // Method that failed, such as "Put".
 	Bucket, Key string // Object concerned; Key is empty for bucket operations.
 	Kind        Kind
+	Version     VersionID   // Asked for, of a KindNoSuchVersion or KindDeleteMarker.
 	Marker      *ObjectInfo // Of a KindDeleteMarker.
 	Err         error       // Cause, kept for the log. It is never shown to a client.
 }

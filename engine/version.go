@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"penstock/meta"
@@ -78,7 +77,7 @@ func (b *bucket) lookup(op string, base *base, key string, version VersionID) (m
 
 // absent is the error for a version that is not there, or is found to be a delete marker.
 func (b *bucket) absent(op string, base *base, key string, version VersionID, found *meta.Object) error {
-	e := &Error{Op: op, Bucket: b.name, Key: key, Kind: KindNoSuchVersion}
+	e := &Error{Op: op, Bucket: b.name, Key: key, Kind: KindNoSuchVersion, Version: version}
 	if version == CurrentVersion {
 		e.Kind = KindNoSuchObject
 		if b.versioned() {
@@ -108,13 +107,4 @@ func shownVersion(v VersionID) VersionID {
 		return NullVersion
 	}
 	return v
-}
-
-// withAttr returns attrs with the one of that name set, or removed if value is "".
-func withAttr(attrs []Attr, name, value string) []Attr {
-	attrs = slices.DeleteFunc(slices.Clone(attrs), func(a Attr) bool { return a.Name == name })
-	if value != "" {
-		attrs = append(attrs, Attr{Name: name, Value: value})
-	}
-	return attrs
 }

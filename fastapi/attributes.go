@@ -12,7 +12,8 @@ var objectAttributes = [...]string{"ETag", "Checksum", "ObjectParts", "StorageCl
 
 // getObjectAttributes answers GetObjectAttributes.
 func (r *request) getObjectAttributes() error {
-	if err := r.requireNullVersion(); err != nil {
+	version, err := r.version()
+	if err != nil {
 		return err
 	}
 	want, err := readAttributeNames(r.head.get("x-amz-object-attributes"))
@@ -27,7 +28,7 @@ func (r *request) getObjectAttributes() error {
 	if err != nil {
 		return err
 	}
-	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
+	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, version)
 	if err != nil {
 		return err
 	}
@@ -36,6 +37,7 @@ func (r *request) getObjectAttributes() error {
 		return err
 	}
 	r.setTime("Last-Modified", info.Modified)
+	r.setVersion(&info)
 	w := newXML("GetObjectAttributesResponse", 512)
 	alg, value, kind := storedChecksum(info.Attrs)
 	if want["ETag"] {

@@ -51,7 +51,7 @@ func TestAudit(t *testing.T) {
 	}{
 		{h.do("GET", "/bucket/a%20key", ""), AuditEntry{AccessKey: testAccessKey, Operation: "GetObject", Method: "GET", Bucket: "bucket", Key: "a key", Path: "/bucket/a%20key", Status: 200, Sent: 1 << 20}},
 		{h.do("PUT", "/bucket/b", "12345"), AuditEntry{AccessKey: testAccessKey, Operation: "PutObject", Method: "PUT", Bucket: "bucket", Key: "b", Path: "/bucket/b", Status: 200, Received: 5}},
-		{h.do("GET", "/bucket/none?versionId=null", ""), AuditEntry{AccessKey: testAccessKey, Operation: "GetObject", Method: "GET", Bucket: "bucket", Key: "none", Path: "/bucket/none", VersionID: "null", Status: 404, ErrorCode: "NoSuchKey", Sent: -1}},
+		{h.do("GET", "/bucket/none?versionId=null", ""), AuditEntry{AccessKey: testAccessKey, Operation: "GetObject", Method: "GET", Bucket: "bucket", Key: "none", Path: "/bucket/none", VersionID: "null", Status: 404, ErrorCode: "NoSuchVersion", Sent: -1}},
 		{h.do("HEAD", "/bucket/none", ""), AuditEntry{AccessKey: testAccessKey, Operation: "HeadObject", Method: "HEAD", Bucket: "bucket", Key: "none", Path: "/bucket/none", Status: 404, ErrorCode: "NoSuchKey"}},
 		{h.send(forged), AuditEntry{Operation: "Unknown", Method: "GET", Path: "/bucket/a%20key", Status: 403, ErrorCode: "SignatureDoesNotMatch", Sent: -1}},
 		{h.scrape(""), AuditEntry{Operation: "Unknown", Method: "GET", Path: metricsPath, Status: 403, ErrorCode: "AccessDenied", Sent: -1}},

@@ -132,16 +132,6 @@ func (r *request) getBucketLocation() error {
 	return r.answerXML(w)
 }
 
-// getBucketVersioning answers GetBucketVersioning: versioning was never enabled, and that is written as nothing.
-func (r *request) getBucketVersioning() error {
-	if _, err := r.srv.store.Bucket(r.srv.ctx, r.bucket); err != nil {
-		return err
-	}
-	w := newXML("VersioningConfiguration", 0)
-	w.close("VersioningConfiguration")
-	return r.answerXML(w)
-}
-
 // listBuckets answers ListBuckets.
 func (r *request) listBuckets() error {
 	limit, err := r.intParam("max-buckets", maxBuckets)

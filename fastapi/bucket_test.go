@@ -82,7 +82,7 @@ func TestUnset(t *testing.T) {
 		h.want(404, "NoSuchKey", "GET", "/bucket/none?"+sub, "")
 		h.want(501, "NotImplemented", "PUT", "/bucket/k?"+sub, "<x/>")
 	}
-	h.want(404, "NoSuchVersion", "GET", "/bucket/k?tagging&versionId=v", "")
+	h.want(404, "NoSuchVersion", "GET", "/bucket/k?tagging&versionId="+formatVersion(9), "")
 	h.want(404, "NoSuchBucket", "GET", "/none?acl", "")
 
 	r := h.must("GET", "/bucket?versions&max-keys=1", "")

@@ -16,7 +16,10 @@ import (
 const maxCopyLen = 5 << 30
 
 // copySource is what x-amz-copy-source names.
-type copySource struct{ bucket, key string }
+type copySource struct {
+	bucket, key string
+	version     engine.VersionID
+}
 
 // readCopySource reads the header. Its path is escaped as in a URL, with or without a slash in front; a version may follow.
 func readCopySource(header string) (copySource, error) {
@@ -42,7 +45,25 @@ func readCopySource(header string) (copySource, error) {
 	if version, ok = unescape(version, false); !ok {
 		return copySource{}, invalidArgument("Invalid copy source encoding", "x-amz-copy-source", header)
 	}
-	return src, nullVersion(version, versioned, src.key)
+	var err error
+	src.version, err = readVersion(version, versioned, "x-amz-copy-source")
+	return src, err
+}
+
+// headers are those of an answer that say what was copied, and what it became.
+func (s copySource) headers(copied, made *engine.ObjectInfo) (headers []detail) {
+	if copied.Versioned {
+		headers = append(headers, detail{"x-amz-copy-source-version-id", formatVersion(copied.Version)})
+	}
+	return append(headers, versionMade(made)...)
+}
+
+// refuse gives a failure to read the source its place.
+func (s copySource) refuse(err error) error {
+	if s.version != engine.CurrentVersion && engine.KindOf(err) == engine.KindDeleteMarker {
+		return errInvalidRequest.message("The source of a copy request may not specifically refer to a delete marker by version id.").because(err)
+	}
+	return err
 }
 
 // copyObject answers CopyObject.
@@ -56,21 +77,21 @@ func (r *request) copyObject() error {
 		return err
 	}
 	srv, bucket, key := r.srv, r.bucket, r.key
-	return r.slowly(func() (xmlWriter, error) {
+	return r.slowly(func() (document, error) {
 		o := engine.CopyOptions{Source: plan.source, Check: plan.check}
 		if plan.rehash {
 			o.Rehash, o.Finish = plan, plan.finish
 		}
-		info, err := srv.store.Copy(srv.ctx, src.bucket, src.key, engine.CurrentVersion, bucket, key, o)
+		info, err := srv.store.Copy(srv.ctx, src.bucket, src.key, src.version, bucket, key, o)
 		if err != nil {
-			return nil, err
+			return document{}, src.refuse(err)
 		}
 		w := newXML("CopyObjectResult", 256)
 		w.time("LastModified", info.Modified)
 		w.etag(info.ETag)
 		w.checksum(info.Attrs)
 		w.close("CopyObjectResult")
-		return w, nil
+		return document{w, src.headers(&plan.copied, &info)}, nil
 	})
 }
 
@@ -84,10 +105,12 @@ type copyPlan struct {
 	alg     algorithm     // Asked for; algNone keeps the source's checksum.
 	rehash  bool          // The source lacks the checksum asked for.
 	sum     hash.Hash     // Of alg; nil when that is the engine's.
+
+	copied engine.ObjectInfo // The source, once the copy is made.
 }
 
 func (r *request) planCopy(src copySource) (*copyPlan, error) {
-	p := &copyPlan{self: src.bucket == r.bucket && src.key == r.key}
+	p := &copyPlan{self: src.bucket == r.bucket && src.key == r.key && src.version == engine.CurrentVersion}
 	switch directive := r.head.get("x-amz-metadata-directive"); directive {
 	case "", "COPY":
 	case "REPLACE":
@@ -105,6 +128,7 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 			return nil, errInvalidRequest.message("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
 		}
 	}
+	// Another version of the source becomes the current one by being copied onto it.
 	if p.self && !p.replace && p.alg == algNone && r.head.get("x-amz-storage-class") == "" {
 		return nil, errInvalidRequest.message("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
@@ -113,9 +137,9 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 		return nil, err
 	}
 	if p.alg != algNone {
-		info, err := r.srv.store.Head(r.srv.ctx, src.bucket, src.key, engine.CurrentVersion)
+		info, err := r.srv.store.Head(r.srv.ctx, src.bucket, src.key, src.version)
 		if err != nil {
-			return nil, err
+			return nil, src.refuse(err)
 		}
 		have, _, kind := storedChecksum(info.Attrs)
 		p.rehash = have != p.alg || kind == typeComposite
@@ -129,6 +153,7 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 	if p.sum != nil {
 		p.sum.Reset() // The engine starts over when the source is replaced under it.
 	}
+	p.copied = *src
 	if err := p.conds.checkSource(src); err != nil {
 		return engine.Final{}, err
 	}
@@ -191,19 +216,19 @@ func (r *request) uploadPartCopy() error {
 		}
 	}
 	srv, bucket, key := r.srv, r.bucket, r.key
-	return r.slowly(func() (xmlWriter, error) {
-		part, err := srv.store.CopyPart(srv.ctx, src.bucket, src.key, engine.CurrentVersion, bucket, key, id, number, engine.CopyPartOptions{
+	return r.slowly(func() (document, error) {
+		part, err := srv.store.CopyPart(srv.ctx, src.bucket, src.key, src.version, bucket, key, id, number, engine.CopyPartOptions{
 			Off: p.off, Len: p.len, Source: p.source, Hash: p.hash(), Finish: p.finish,
 		})
 		if err != nil {
-			return nil, err
+			return document{}, src.refuse(err)
 		}
 		w := newXML("CopyPartResult", 256)
 		w.time("LastModified", part.Modified)
 		w.etag(part.ETag)
 		w.partChecksum(part.Attrs, alg)
 		w.close("CopyPartResult")
-		return w, nil
+		return document{w, src.headers(&p.copied, &engine.ObjectInfo{})}, nil
 	})
 }
 
@@ -216,12 +241,14 @@ type partCopy struct {
 	alg      algorithm
 	sum      hash.Hash // Of alg; nil when there is none or it is the engine's.
 	etag     string    // Of the part, once the source is known.
+	copied   engine.ObjectInfo
 }
 
 func (p *partCopy) source(src *engine.ObjectInfo) error {
 	if p.sum != nil {
 		p.sum.Reset()
 	}
+	p.copied = *src
 	if err := p.conds.checkSource(src); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type deletion struct {
 	key, version string
 	hasVersion   bool
 	etag         string
+	deleted      engine.Deleted
 	err          error
 }
 
@@ -60,14 +61,23 @@ func (r *request) deleteObjects() error {
 			w.text("Message", e.text)
 			w.close("Error")
 		} else if !quiet {
-			w.open("Deleted")
-			w.text("Key", d.key)
-			w.optional("VersionId", d.version)
-			w.close("Deleted")
+			w.deleted(d)
 		}
 	}
 	w.close("DeleteResult")
 	return r.answerXML(w)
+}
+
+// deleted writes what became of a key.
+func (w *xmlWriter) deleted(d *deletion) {
+	w.open("Deleted")
+	w.text("Key", d.key)
+	w.optional("VersionId", d.version)
+	if d.deleted.Marker {
+		w.bool("DeleteMarker", true)
+		w.text("DeleteMarkerVersionId", formatVersion(d.deleted.Version))
+	}
+	w.close("Deleted")
 }
 
 // hasBodyDigest reports whether Content-MD5 or the signature vouches for the document.
@@ -158,7 +168,8 @@ func (r *request) deleteOne(d *deletion) (err error) {
 	if err := checkKey(d.key); err != nil {
 		return err
 	}
-	if err := nullVersion(d.version, d.hasVersion, d.key); err != nil {
+	version, err := readVersion(d.version, d.hasVersion, "versionId")
+	if err != nil {
 		return err
 	}
 	var check engine.Check
@@ -168,6 +179,6 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			return err
 		}
 	}
-	_, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, engine.CurrentVersion, engine.DeleteOptions{Check: check})
+	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, version, engine.DeleteOptions{Check: check})
 	return err
 }

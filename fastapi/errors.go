@@ -13,6 +13,7 @@ type apiError struct {
 	code    string
 	text    string
 	details []detail // Elements of the XML body that belong to this code, in order.
+	headers []detail // Of the answer.
 	cause   error    // For the log alone.
 }
 
@@ -37,6 +38,13 @@ func (e *apiError) Is(target error) bool {
 func (e *apiError) with(name, value string) *apiError {
 	c := *e
 	c.details = append(c.details[:len(c.details):len(c.details)], detail{name, value})
+	return &c
+}
+
+// header adds a header to the answer.
+func (e *apiError) header(name, value string) *apiError {
+	c := *e
+	c.headers = append(c.headers[:len(c.headers):len(c.headers)], detail{name, value})
 	return &c
 }
 
@@ -81,6 +89,7 @@ var (
 	errIllegalLocation       = &apiError{status: 400, code: "IllegalLocationConstraintException", text: "The specified location-constraint is incompatible for the region specific endpoint this request was sent to."}
 	errIncompleteBody        = &apiError{status: 400, code: "IncompleteBody", text: "You did not provide the number of bytes specified by the Content-Length HTTP header"}
 	errInsufficientStorage   = &apiError{status: 507, code: "InsufficientStorage", text: "There is not enough free space to store the object."}
+	errIllegalVersioning     = &apiError{status: 400, code: "IllegalVersioningConfigurationException", text: "The Versioning element must be specified"}
 	errInternal              = &apiError{status: 500, code: "InternalError", text: "We encountered an internal error. Please try again."}
 	errInvalidArgument       = &apiError{status: 400, code: "InvalidArgument", text: "Invalid Argument"}
 	errInvalidBucketName     = &apiError{status: 400, code: "InvalidBucketName", text: "The specified bucket is not valid."}
@@ -101,6 +110,7 @@ var (
 	errMetadataTooLarge      = &apiError{status: 400, code: "MetadataTooLarge", text: "Your metadata headers exceed the maximum allowed metadata size"}
 	errMethodNotAllowed      = &apiError{status: 405, code: "MethodNotAllowed", text: "The specified method is not allowed against this resource."}
 	errMissingContentLength  = &apiError{status: 411, code: "MissingContentLength", text: "You must provide the Content-Length HTTP header."}
+	errMissingBody           = &apiError{status: 400, code: "MissingRequestBodyError", text: "Request Body is empty"}
 	errNoSuchBucket          = &apiError{status: 404, code: "NoSuchBucket", text: "The specified bucket does not exist"}
 	errNoSuchKey             = &apiError{status: 404, code: "NoSuchKey", text: "The specified key does not exist."}
 	errNoSuchUpload          = &apiError{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
@@ -155,8 +165,12 @@ func toAPI(err error) *apiError {
 		switch e.Kind {
 		case engine.KindNoSuchBucket, engine.KindBucketExists, engine.KindBucketNotEmpty:
 			a = a.with("BucketName", e.Bucket)
-		case engine.KindNoSuchObject, engine.KindDeleteMarker:
+		case engine.KindNoSuchObject:
 			a = a.with("Key", e.Key)
+		case engine.KindNoSuchVersion:
+			a = a.with("Key", e.Key).with("VersionId", formatVersion(e.Version))
+		case engine.KindDeleteMarker:
+			a = markerError(e)
 		}
 		return a.because(err)
 	}

@@ -58,9 +58,9 @@ func (s *fakeStore) object(bucket, key string, version engine.VersionID) (*fakeO
 	case o == nil && version == engine.CurrentVersion:
 		return nil, kindError(engine.KindNoSuchObject, bucket, key)
 	case o == nil:
-		return nil, kindError(engine.KindNoSuchVersion, bucket, key)
+		return nil, &engine.Error{Op: "Fake", Bucket: bucket, Key: key, Kind: engine.KindNoSuchVersion, Version: version}
 	case o.info.Marker:
-		return nil, &engine.Error{Op: "Fake", Bucket: bucket, Key: key, Kind: engine.KindDeleteMarker, Marker: &o.info}
+		return nil, &engine.Error{Op: "Fake", Bucket: bucket, Key: key, Kind: engine.KindDeleteMarker, Version: version, Marker: &o.info}
 	}
 	o.info.Versioned = b.versioning() != ""
 	return o, nil

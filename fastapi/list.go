@@ -126,7 +126,7 @@ func (l *listing) sizeOf(page *engine.ListPage) int {
 
 // writeTail writes what is the same in both versions.
 func (l *listing) writeTail(w *xmlWriter, page *engine.ListPage, owner bool) {
-	l.writeSettings(w, page)
+	l.writeSettings(w, page.Truncated)
 	for i := range page.Objects {
 		o := &page.Objects[i]
 		w.open("Contents")
@@ -142,12 +142,12 @@ func (l *listing) writeTail(w *xmlWriter, page *engine.ListPage, owner bool) {
 }
 
 // writeSettings writes how the listing was asked for, and whether there is more of it.
-func (l *listing) writeSettings(w *xmlWriter, page *engine.ListPage) {
+func (l *listing) writeSettings(w *xmlWriter, truncated bool) {
 	w.int("MaxKeys", int64(l.max))
 	if l.delimiter != "" {
 		w.key("Delimiter", l.delimiter, l.encode)
 	}
-	w.bool("IsTruncated", page.Truncated)
+	w.bool("IsTruncated", truncated)
 	if l.encode {
 		w.text("EncodingType", "url")
 	}

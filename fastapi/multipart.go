@@ -172,10 +172,10 @@ func (r *request) completeUpload() error {
 	}
 	srv, bucket, key, id := r.srv, r.bucket, r.key, r.param("uploadId")
 	location := r.location()
-	return r.slowly(func() (xmlWriter, error) {
+	return r.slowly(func() (document, error) {
 		info, err := srv.store.CompleteUpload(srv.ctx, bucket, key, id, engine.CompleteOptions{Parts: c.parts, Check: check, Finish: c.finish})
 		if err != nil {
-			return nil, err
+			return document{}, err
 		}
 		w := newXML("CompleteMultipartUploadResult", 512+2*len(key))
 		w.text("Location", location)
@@ -184,7 +184,7 @@ func (r *request) completeUpload() error {
 		w.etag(info.ETag)
 		w.checksum(info.Attrs)
 		w.close("CompleteMultipartUploadResult")
-		return w, nil
+		return document{w, versionMade(&info)}, nil
 	})
 }
 

@@ -31,14 +31,15 @@ const maxCopiedLen = 16 << 10
 
 // getObject answers GetObject and HeadObject.
 func (r *request) getObject() error {
-	if err := r.requireNullVersion(); err != nil {
+	version, err := r.version()
+	if err != nil {
 		return err
 	}
 	if err := r.checkOverrides(); err != nil {
 		return err
 	}
 	if r.ctx.IsHead() {
-		info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
+		info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, version)
 		if err != nil {
 			return err
 		}
@@ -50,7 +51,7 @@ func (r *request) getObject() error {
 		r.ctx.Response.Header.SetContentLength(int(want.len))
 		return nil
 	}
-	handle, err := r.srv.store.Open(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
+	handle, err := r.srv.store.Open(r.srv.ctx, r.bucket, r.key, version)
 	if err != nil {
 		return err
 	}
@@ -204,6 +205,7 @@ var canonicalNames = map[string]string{
 
 func (r *request) setValidators(info *engine.ObjectInfo) {
 	r.setETag(info.ETag)
+	r.setVersion(info)
 	r.setTime("Last-Modified", info.Modified)
 }
 
@@ -330,6 +332,9 @@ func (r *request) putObject() error {
 		return err
 	}
 	r.setETag(info.ETag)
+	for _, h := range versionMade(&info) {
+		r.setHeader(h.name, h.value)
+	}
 	r.setStoredChecksum(info.Attrs)
 	return nil
 }
@@ -346,7 +351,7 @@ func (r *request) earlyCheck() (engine.Check, error) {
 	switch {
 	case err == nil:
 		err = check(&info)
-	case engine.KindOf(err) == engine.KindNoSuchObject:
+	case engine.KindOf(err) == engine.KindNoSuchObject, engine.KindOf(err) == engine.KindDeleteMarker:
 		err = check(nil)
 	}
 	return check, err
@@ -362,7 +367,8 @@ func (r *request) setStoredChecksum(attrs []engine.Attr) {
 
 // deleteObject answers DeleteObject. An object that is not there is as good as deleted.
 func (r *request) deleteObject() error {
-	if err := r.requireNullVersion(); err != nil {
+	version, err := r.version()
+	if err != nil {
 		return err
 	}
 	conds := readConditions(&r.head, "")
@@ -373,8 +379,15 @@ func (r *request) deleteObject() error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion, engine.DeleteOptions{Check: check}); err != nil {
+	deleted, err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, version, engine.DeleteOptions{Check: check})
+	if err != nil {
 		return err
+	}
+	if deleted.Marker {
+		r.setHeader(headerMarker, "true")
+	}
+	if deleted.Versioned {
+		r.setHeader("x-amz-version-id", formatVersion(deleted.Version))
 	}
 	return r.answerEmpty(204)
 }

@@ -67,9 +67,11 @@ func TestRouting(t *testing.T) {
 		{"GET", "/bucket?list-type=1", 200, ""},
 		{"GET", "/bucket?versionId=null", 200, ""},
 		{"GET", "/bucket/k?versionId=null", 200, ""},
-		{"GET", "/bucket/k?versionId=abc", 404, "NoSuchVersion"},
+		{"GET", "/bucket/k?versionId=abc", 400, "InvalidArgument"},
 		{"GET", "/bucket/k?versionId=", 400, "InvalidArgument"},
-		{"DELETE", "/bucket/k?versionId=abc", 404, "NoSuchVersion"},
+		{"DELETE", "/bucket/k?versionId=abc", 400, "InvalidArgument"},
+		{"GET", "/bucket/k?versionId=" + formatVersion(9), 404, "NoSuchVersion"},
+		{"DELETE", "/bucket/k?versionId=" + formatVersion(9), 204, ""},
 		{"GET", "/bucket/k?response-content-type=", 200, ""},
 		{"DELETE", "/bucket/k?versionId=null", 204, ""},
 	} {
@@ -194,7 +196,7 @@ func TestDeleteObjects(t *testing.T) {
 		"<Object><Key>d</Key><VersionId>null</VersionId></Object>"+
 		"<Object><Key>"+strings.Repeat("k", 1025)+"</Key></Object>"+
 		"<Object><Key>e</Key><Size>5</Size></Object></Delete>")
-	for _, want := range []string{"<Deleted><Key>a</Key></Deleted>", "<Error><Key>b</Key><Code>PreconditionFailed</Code>", "<Error><Key>c</Key><VersionId>v1</VersionId><Code>NoSuchVersion</Code>",
+	for _, want := range []string{"<Deleted><Key>a</Key></Deleted>", "<Error><Key>b</Key><Code>PreconditionFailed</Code>", "<Error><Key>c</Key><VersionId>v1</VersionId><Code>InvalidArgument</Code>",
 		"<Deleted><Key>d</Key><VersionId>null</VersionId></Deleted>", "<Code>KeyTooLongError</Code>", "<Error><Key>e</Key><Code>NotImplemented</Code>"} {
 		if !strings.Contains(r.body, want) {
 			t.Errorf("no %s in %s", want, r.body)

@@ -53,15 +53,16 @@ func TestReadCopySource(t *testing.T) {
 		want   copySource
 		err    error
 	}{
-		{"/bucket/key", copySource{"bucket", "key"}, nil},
-		{"bucket/key", copySource{"bucket", "key"}, nil},
-		{"bucket/a/b//c", copySource{"bucket", "a/b//c"}, nil},
-		{"bucket//a", copySource{"bucket", "/a"}, nil},
-		{"bucket%2Fa%20b%2B+", copySource{"bucket", "a b++"}, nil},
-		{"bucket/key?versionId=null", copySource{"bucket", "key"}, nil},
-		{"bucket/what%3FversionId=x", copySource{"bucket", "what?versionId=x"}, nil},
-		{"bucket/what?", copySource{"bucket", "what?"}, nil},
-		{"bucket/key?versionId=abc", copySource{}, errNoSuchVersion},
+		{"/bucket/key", copySource{"bucket", "key", engine.CurrentVersion}, nil},
+		{"bucket/key", copySource{"bucket", "key", engine.CurrentVersion}, nil},
+		{"bucket/a/b//c", copySource{"bucket", "a/b//c", engine.CurrentVersion}, nil},
+		{"bucket//a", copySource{"bucket", "/a", engine.CurrentVersion}, nil},
+		{"bucket%2Fa%20b%2B+", copySource{"bucket", "a b++", engine.CurrentVersion}, nil},
+		{"bucket/key?versionId=null", copySource{"bucket", "key", engine.NullVersion}, nil},
+		{"bucket/key?versionId=" + formatVersion(77), copySource{"bucket", "key", 77}, nil},
+		{"bucket/what%3FversionId=x", copySource{"bucket", "what?versionId=x", engine.CurrentVersion}, nil},
+		{"bucket/what?", copySource{"bucket", "what?", engine.CurrentVersion}, nil},
+		{"bucket/key?versionId=abc", copySource{}, errInvalidArgument},
 		{"bucket/key?versionId=", copySource{}, errInvalidArgument},
 		{"", copySource{}, errInvalidArgument},
 		{"/", copySource{}, errInvalidArgument},
@@ -90,11 +91,15 @@ func FuzzCopySource(f *testing.F) {
 			return
 		}
 		if src.key == "" || !addressableBucket(src.bucket) || checkKey(src.key) != nil {
-			t.Errorf("%q: %+q", header, src)
+			t.Errorf("%q: %+v", header, src)
 		}
-		again, err := readCopySource("/" + src.bucket + "/" + string(appendURLEncoded(nil, src.key)))
+		plain := "/" + src.bucket + "/" + string(appendURLEncoded(nil, src.key))
+		if src.version != engine.CurrentVersion {
+			plain += "?versionId=" + formatVersion(src.version)
+		}
+		again, err := readCopySource(plain)
 		if err != nil || again != src {
-			t.Errorf("%q: %+q came back as %+q, %v", header, src, again, err)
+			t.Errorf("%q: %+v came back as %+v, %v", header, src, again, err)
 		}
 	})
 }

@@ -184,22 +184,6 @@ func (r *request) intParam(name string, absent int) (int, error) {
 	return int(n), nil
 }
 
-// requireNullVersion refuses version ids. No bucket here was ever versioned, so the only version there is is "null".
-func (r *request) requireNullVersion() error {
-	v, ok := r.target.get("versionId")
-	return nullVersion(v, ok, r.key)
-}
-
-func nullVersion(id string, given bool, key string) error {
-	switch {
-	case !given || id == "null":
-		return nil
-	case id == "":
-		return invalidArgument("Version id cannot be the empty string", "versionId", "")
-	}
-	return errNoSuchVersion.with("Key", key).with("VersionId", id)
-}
-
 // log returns the logger with the request's id.
 func (r *request) log() *slog.Logger { return r.srv.log.With("request", string(r.id[:])) }
 

@@ -36,6 +36,9 @@ func (r *request) fail(err error) {
 	case e.status == 405:
 		resp.Header.Set("Allow", allowedMethods(r))
 	}
+	for _, h := range e.headers {
+		resp.Header.Set(h.name, h.value)
+	}
 	for i := range e.details {
 		if e.details[i].name == "ActualObjectSize" {
 			resp.Header.Set("Content-Range", "bytes */"+e.details[i].value)

@@ -98,7 +98,7 @@ var operations = []operation{
 	{"PUT", levelBucket, "replication", "PutBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "tagging", "PutBucketTagging", "s3:PutBucketTagging", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "versioning", "PutBucketVersioning", "s3:PutBucketVersioning", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "versioning", "PutBucketVersioning", "s3:PutBucketVersioning", (*request).putBucketVersioning, bodyXML, nil, false},
 	{"PUT", levelBucket, "website", "PutBucketWebsite", "s3:PutBucketWebsite", unavailable, bodyNone, nil, false},
 
 	{"DELETE", levelBucket, "analytics", "DeleteBucketAnalyticsConfiguration", "s3:PutAnalyticsConfiguration", unavailable, bodyNone, nil, false},

@@ -14,11 +14,17 @@ import (
 // Clients that stream model weights give up after a second of silence.
 const answerAfter = 700 * time.Millisecond
 
+// document is an answer that takes its time.
+type document struct {
+	xml     xmlWriter
+	headers []detail // Left out when the status had to be sent before they were known.
+}
+
 // slowly answers with the document that work returns. As Amazon does for completions and copies, it sends status 200 and
 // then white space while the work goes on for longer; a failure after that is an Error document below status 200.
 //
 // work runs beyond the handler, so it must not touch the request; id is for the log.
-func (r *request) slowly(work func() (xmlWriter, error)) error {
+func (r *request) slowly(work func() (document, error)) error {
 	done := make(chan slowResult, 1)
 	log, id := r.srv.log, r.id
 	r.srv.work.Go(func() {
@@ -42,7 +48,7 @@ func (r *request) slowly(work func() (xmlWriter, error)) error {
 }
 
 type slowResult struct {
-	doc xmlWriter
+	doc document
 	err error
 }
 
@@ -50,10 +56,13 @@ func (r *request) answerResult(result slowResult) error {
 	if result.err != nil {
 		return result.err
 	}
-	return r.answerXML(result.doc)
+	for _, h := range result.doc.headers {
+		r.setHeader(h.name, h.value)
+	}
+	return r.answerXML(result.doc.xml)
 }
 
-func guardedWork(work func() (xmlWriter, error), log *slog.Logger, id requestID) (doc xmlWriter, err error) {
+func guardedWork(work func() (document, error), log *slog.Logger, id requestID) (doc document, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			log.Error("panic while serving a request", "request", string(id[:]), "panic", p, "stack", string(debug.Stack()))
@@ -102,7 +111,7 @@ func (a *slowAnswer) WriteTo(w io.Writer) (int64, error) {
 				return total, err
 			}
 		case result := <-a.done:
-			doc := result.doc
+			doc := result.doc.xml
 			if result.err != nil {
 				e := toAPI(result.err)
 				a.log.Error("request failed after its status was sent", "request", string(a.id[:]), "code", e.code, "err", result.err)

@@ -1,8 +1,6 @@
 package fastapi
 
-import "penstock/engine"
-
-// This file answers questions about what can never have been set here: access lists, tags and versions. The true answer is
+// This file answers questions about what can never have been set here: access lists and tags. The true answer is
 // short, and clients ask before they copy, sync or delete.
 
 // writeACL writes the access list that everything has: its owner may do everything.
@@ -53,58 +51,16 @@ func (r *request) deleteObjectTagging() error {
 	return r.answerEmpty(204)
 }
 
+// requireObject reports whether there is the version that the request is about, and names it.
 func (r *request) requireObject() error {
-	if err := r.requireNullVersion(); err != nil {
-		return err
-	}
-	_, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, engine.CurrentVersion)
-	return err
-}
-
-// listObjectVersions answers ListObjectVersions: every object has one version, and its id is "null".
-func (r *request) listObjectVersions() error {
-	l, err := r.readListing()
+	version, err := r.version()
 	if err != nil {
 		return err
 	}
-	marker, versionMarker := r.param("key-marker"), r.param("version-id-marker")
-	if versionMarker != "" && versionMarker != "null" {
-		return invalidArgument("Invalid version id specified", "version-id-marker", versionMarker)
-	}
-	if versionMarker != "" && marker == "" {
-		return invalidArgument("A version-id marker cannot be specified without a key marker.", "version-id-marker", versionMarker)
-	}
-	page, err := r.listPage(l, marker, l.rollsUp(marker))
+	info, err := r.srv.store.Head(r.srv.ctx, r.bucket, r.key, version)
 	if err != nil {
 		return err
 	}
-	w := newXML("ListVersionsResult", l.sizeOf(&page))
-	w.text("Name", r.bucket)
-	w.key("Prefix", l.prefix, l.encode)
-	w.key("KeyMarker", marker, l.encode)
-	w.text("VersionIdMarker", versionMarker)
-	if page.Truncated {
-		w.key("NextKeyMarker", page.NextAfter, l.encode)
-		if !page.NextIsPrefix {
-			w.text("NextVersionIdMarker", "null")
-		}
-	}
-	l.writeSettings(&w, &page)
-	for i := range page.Objects {
-		w.version(&page.Objects[i], l.encode)
-	}
-	w.prefixes(page.Prefixes, l.encode)
-	w.close("ListVersionsResult")
-	return r.answerXML(w)
-}
-
-func (w *xmlWriter) version(o *engine.ObjectInfo, encode bool) {
-	w.open("Version")
-	w.key("Key", o.Key, encode)
-	w.text("VersionId", "null")
-	w.bool("IsLatest", true)
-	w.describe(o)
-	w.owner("Owner")
-	w.text("StorageClass", storageClassOf(o.Attrs))
-	w.close("Version")
+	r.setVersion(&info)
+	return nil
 }
