@@ -43,7 +43,9 @@ func verify(t *testing.T, req *http.Request, now time.Time) (*sigv4.Auth, io.Rea
 
 type secret struct{}
 
-func (secret) Lookup(string) (string, uint64, bool) { return signer.Secret, 1, true }
+func (secret) Lookup(string, string) (sigv4.Secret, error) {
+	return sigv4.Secret{Text: signer.Secret, Version: 1}, nil
+}
 
 type hasher struct{ hash.Hash }
 

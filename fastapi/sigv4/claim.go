@@ -36,6 +36,8 @@ type claim struct {
 	accessKey     []byte
 	scope         []byte // date/region/service/terminator
 	date, region  []byte // Of the scope.
+	service       []byte // Of the scope.
+	token         []byte // The session token; nil if there is none.
 	signedHeaders []byte
 	signature     []byte
 	time          time.Time
@@ -127,7 +129,7 @@ func (c *claim) parseTimestamp(value []byte) (err error) {
 // parseQuery parses the query form. found reports whether the query has any part of a signature.
 func (c *claim) parseQuery(q *query) (found bool, err error) {
 	c.malformed = AuthorizationQueryParametersError
-	var algorithmValue, credential, date, expires, token []byte
+	var algorithmValue, credential, date, expires []byte
 	for _, p := range q.params {
 		var slot *[]byte
 		switch name := string(p.name); name {
@@ -144,7 +146,7 @@ func (c *claim) parseQuery(q *query) (found bool, err error) {
 		case paramSignature:
 			slot = &c.signature
 		case paramToken:
-			slot = &token
+			slot = &c.token
 		case paramPayload:
 			slot = &c.payload
 		case "AWSAccessKeyId":
@@ -177,8 +179,8 @@ func (c *claim) parseQuery(q *query) (found bool, err error) {
 	if string(algorithmValue) != algorithm {
 		return true, refuse(c.malformed, `X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`)
 	}
-	if len(token) > 0 {
-		return true, errToken
+	if c.token != nil && len(c.token) == 0 {
+		return true, ErrInvalidToken
 	}
 	if err := c.parseTimestamp(date); err != nil {
 		return true, refuse(c.malformed, `X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
@@ -226,6 +228,7 @@ func (c *claim) parseCredential(credential []byte) error {
 	c.scope = credential[slashes[0]+1:]
 	c.date = credential[slashes[0]+1 : slashes[1]]
 	c.region = credential[slashes[1]+1 : slashes[2]]
+	c.service = credential[slashes[2]+1 : slashes[3]]
 	switch {
 	case len(c.accessKey) == 0:
 		return refuse(c.malformed, "The Credential is malformed; it has no access key.")
@@ -233,8 +236,6 @@ func (c *claim) parseCredential(credential []byte) error {
 		return refuse(c.malformed, "The Credential is malformed; its date must be in the format \"yyyyMMdd\".")
 	case len(c.region) == 0:
 		return refuse(c.malformed, "The Credential is malformed; it has no region.")
-	case string(credential[slashes[2]+1:slashes[3]]) != service:
-		return refuse(c.malformed, "The Credential is malformed; its service must be \"s3\".")
 	case string(credential[slashes[3]+1:]) != terminator:
 		return refuse(c.malformed, "The Credential is malformed; it must end in \"aws4_request\".")
 	}

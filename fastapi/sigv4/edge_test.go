@@ -78,6 +78,8 @@ func edit(from, to string) func(*sigv4.Request) {
 	}
 }
 
+func token(text string) func(*sigv4.Signer) { return func(s *sigv4.Signer) { s.Token = text } }
+
 const accepted = sigv4.NumCodes // No code: the request verifies.
 
 // edge is a request that is shaped, signed, changed, and verified.
@@ -217,6 +219,18 @@ var edges = []edge{
 	{name: "wrong secret", signer: func(s *sigv4.Signer) { s.Secret += "x" }, header: sigv4.SignatureDoesNotMatch, query: sigv4.SignatureDoesNotMatch},
 	{name: "session token", before: add("x-amz-security-token", "token"), header: sigv4.InvalidToken, query: sigv4.InvalidToken},
 	{name: "session token in the query", before: query("X-Amz-Security-Token=token"), header: accepted, query: sigv4.InvalidToken},
+	{name: "good session token", signer: token(exampleToken), header: accepted, query: accepted},
+	{name: "foreign session token", signer: token("foreign"), header: sigv4.InvalidToken, query: sigv4.InvalidToken},
+	{name: "expired session token", signer: token("expired"), header: sigv4.ExpiredToken, query: sigv4.ExpiredToken},
+	{name: "good session token, wrong secret", signer: func(s *sigv4.Signer) { s.Token = exampleToken; s.Secret += "x" }, header: sigv4.SignatureDoesNotMatch, query: sigv4.SignatureDoesNotMatch},
+	{name: "good session token, unknown access key", signer: func(s *sigv4.Signer) { s.Token = exampleToken; s.AccessKey = "AKIANOBODY" }, header: sigv4.InvalidAccessKeyID, query: sigv4.InvalidAccessKeyID},
+	{name: "session token added after signing", after: add("x-amz-security-token", exampleToken), header: sigv4.AccessDenied, query: sigv4.InvalidToken},
+	{name: "session token added after signing in the query", after: edit("X-Amz-Expires=3600", "X-Amz-Expires=3600&X-Amz-Security-Token=a%2Bsession%2Ftoken%3D%3D"), header: na, query: sigv4.SignatureDoesNotMatch},
+	{name: "session token dropped", signer: token(exampleToken), after: all(drop("X-Amz-Security-Token"), edit("&X-Amz-Security-Token=a%2Bsession%2Ftoken%3D%3D", "")), header: sigv4.SignatureDoesNotMatch, query: sigv4.SignatureDoesNotMatch},
+	{name: "session token twice", signer: token(exampleToken), before: add("x-amz-security-token", exampleToken), header: sigv4.InvalidToken, query: sigv4.InvalidToken},
+	{name: "session token empty", before: add("x-amz-security-token", ""), header: sigv4.InvalidToken, query: sigv4.InvalidToken},
+	{name: "another service's verifier", opts: func(o *sigv4.Options) { o.Service = "sts" }, header: sigv4.AuthorizationHeaderMalformed, query: sigv4.AuthorizationQueryParametersError},
+	{name: "another service", signer: func(s *sigv4.Signer) { s.Service = "sts" }, opts: func(o *sigv4.Options) { o.Service = "sts" }, header: accepted, query: accepted},
 	{name: "method changed", after: method("DELETE"), header: sigv4.SignatureDoesNotMatch, query: sigv4.SignatureDoesNotMatch},
 	{name: "signature shortened", after: func(r *sigv4.Request) {
 		r.RawQuery = r.RawQuery[:max(0, len(r.RawQuery)-1)]
@@ -453,7 +467,12 @@ type versioned struct {
 	ok      bool
 }
 
-func (s *versioned) Lookup(string) (string, uint64, bool) { return s.secret, s.version, s.ok }
+func (s *versioned) Lookup(string, string) (sigv4.Secret, error) {
+	if !s.ok {
+		return sigv4.Secret{}, sigv4.ErrUnknownKey
+	}
+	return sigv4.Secret{Text: s.secret, Version: s.version}, nil
+}
 
 func TestCodes(t *testing.T) {
 	seen := map[string]bool{}

@@ -9,6 +9,7 @@ const (
 	AccessDenied Code = iota
 	AuthorizationHeaderMalformed
 	AuthorizationQueryParametersError
+	ExpiredToken
 	InvalidAccessKeyID
 	InvalidArgument
 	InvalidRequest
@@ -24,6 +25,7 @@ var codeNames = [NumCodes]string{
 	AccessDenied:                      "AccessDenied",
 	AuthorizationHeaderMalformed:      "AuthorizationHeaderMalformed",
 	AuthorizationQueryParametersError: "AuthorizationQueryParametersError",
+	ExpiredToken:                      "ExpiredToken",
 	InvalidAccessKeyID:                "InvalidAccessKeyId",
 	InvalidArgument:                   "InvalidArgument",
 	InvalidRequest:                    "InvalidRequest",

@@ -9,7 +9,7 @@ import (
 // signingKey is what requests of one day, region and secret are signed with.
 type signingKey [sha256.Size]byte
 
-func deriveKey(secret, date, region string) signingKey {
+func deriveKey(secret, date, region, service string) signingKey {
 	key := hmacSHA256([]byte("AWS4"+secret), date)
 	for _, part := range []string{region, service, terminator} {
 		key = hmacSHA256(key[:], part)
@@ -49,23 +49,24 @@ type keyName struct {
 	version   uint64
 	date      string
 	region    string
+	service   string
 }
 
-func (c *keyCache) get(accessKey []byte, version uint64, secret string, date, region []byte) signingKey {
+func (c *keyCache) get(accessKey []byte, version uint64, secret string, date, region []byte, service string) signingKey {
 	if len(accessKey)+len(region) > maxKeyNameLen {
-		return deriveKey(secret, string(date), string(region))
+		return deriveKey(secret, string(date), string(region), service)
 	}
 	c.mu.RLock()
-	key, ok := c.young[keyName{string(accessKey), version, string(date), string(region)}]
+	key, ok := c.young[keyName{string(accessKey), version, string(date), string(region), service}]
 	c.mu.RUnlock()
 	if ok {
 		return key
 	}
-	name := keyName{string(accessKey), version, string(date), string(region)}
+	name := keyName{string(accessKey), version, string(date), string(region), service}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if key, ok = c.old[name]; !ok {
-		key = deriveKey(secret, name.date, name.region)
+		key = deriveKey(secret, name.date, name.region, service)
 	}
 	if len(c.young) >= maxKeys {
 		c.young, c.old = nil, c.young

@@ -13,7 +13,7 @@ import (
 // TestDeriveKey is the example of the AWS General Reference.
 func TestDeriveKey(t *testing.T) {
 	const want = "dbb893acc010964918f1fd433add87c70e8b0db6be30c1fbeafefa5ec6ba8378"
-	key := deriveKey("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1")
+	key := deriveKey("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", service)
 	if got := hex.EncodeToString(key[:]); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -25,7 +25,7 @@ func TestKeyCacheIsBounded(t *testing.T) {
 	date := []byte("20130524")
 	for i := range 3*maxKeys + 1 {
 		name := []byte(strconv.Itoa(i))
-		if got, want := c.get(name, 1, "secret", date, []byte("r")), deriveKey("secret", "20130524", "r"); got != want {
+		if got, want := c.get(name, 1, "secret", date, []byte("r"), service), deriveKey("secret", "20130524", "r", service); got != want {
 			t.Fatalf("key %d: got %x, want %x", i, got, want)
 		}
 		if n := len(c.young) + len(c.old); n > 2*maxKeys {
@@ -33,7 +33,7 @@ func TestKeyCacheIsBounded(t *testing.T) {
 		}
 	}
 	before := len(c.young) + len(c.old)
-	c.get(bytes.Repeat([]byte("k"), maxKeyNameLen), 1, "secret", date, []byte("r"))
+	c.get(bytes.Repeat([]byte("k"), maxKeyNameLen), 1, "secret", date, []byte("r"), service)
 	if after := len(c.young) + len(c.old); after != before {
 		t.Error("a name longer than the limit was kept")
 	}
@@ -43,10 +43,10 @@ func TestKeyCacheIsBounded(t *testing.T) {
 func TestKeyCacheKeepsWhatIsUsed(t *testing.T) {
 	var c keyCache
 	date, region := []byte("20130524"), []byte("r")
-	inUse := keyName{"in use", 1, "20130524", "r"}
+	inUse := keyName{"in use", 1, "20130524", "r", service}
 	for i := range 3 * maxKeys {
-		c.get([]byte("in use"), 1, "secret", date, region)
-		c.get([]byte(strconv.Itoa(i)), 1, "secret", date, region)
+		c.get([]byte("in use"), 1, "secret", date, region, service)
+		c.get([]byte(strconv.Itoa(i)), 1, "secret", date, region, service)
 		_, young := c.young[inUse]
 		_, old := c.old[inUse]
 		if !young && !old {
@@ -64,7 +64,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		text := fmt.Sprintf(format+" "+format+" "+format+" "+format, signer, &signer, *auth, auth)
+		text := fmt.Sprintf(strings.Repeat(format+" ", 8), signer, &signer, *auth, auth, Secret{Text: "canary"}, &Secret{Text: "canary"}, Pair{"a", "canary"}, &Pair{"a", "canary"})
 		for _, secret := range []string{
 			signer.Secret,
 			hex.EncodeToString(auth.key[:]),

@@ -11,6 +11,9 @@ type Request struct {
 	Host     []byte   // As sent, with the port if it was.
 	Headers  []Header // In wire order, repeated ones repeated. Host need not be among them.
 	TLS      bool     // The connection is encrypted.
+
+	// BodyDigest is the SHA-256 of the body in hex, of a service whose clients sign it without sending it.
+	BodyDigest string
 }
 
 // fields are the headers that authentication itself reads. A header that may come once and comes

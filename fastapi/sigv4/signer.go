@@ -2,6 +2,7 @@ package sigv4
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
@@ -10,7 +11,12 @@ import (
 )
 
 // Signer signs requests, as a client does. Tests and load generators use it.
-type Signer struct{ AccessKey, Secret, Region string }
+type Signer struct {
+	AccessKey, Secret, Region string
+
+	Token   string // The session token that temporary credentials have.
+	Service string // "" means "s3".
+}
 
 // String keeps the secret out of whatever a Signer is printed to.
 func (s Signer) String() string { return "sigv4.Signer{" + s.AccessKey + "}" }
@@ -33,6 +39,9 @@ func (s Signer) Sign(r *Request, t time.Time, payload string) (*Auth, error) {
 	r.Headers = append(r.Headers,
 		Header{[]byte("X-Amz-Date"), []byte(t.UTC().Format(timeFormat))},
 		Header{[]byte("X-Amz-Content-Sha256"), []byte(payload)})
+	if s.Token != "" {
+		r.Headers = append(r.Headers, Header{[]byte("X-Amz-Security-Token"), []byte(s.Token)})
+	}
 	return s.SignAsIs(r, t, payload)
 }
 
@@ -64,6 +73,9 @@ func (s Signer) Presign(r *Request, t time.Time, expires time.Duration) (*Auth, 
 	} {
 		q = appendParam(q, p.name, p.value)
 	}
+	if s.Token != "" {
+		q = appendParam(q, paramToken, s.Token)
+	}
 	r.RawQuery = q
 	auth, _, err := s.sign(r, timestamp, []byte(modeNames[Unsigned]))
 	if err != nil {
@@ -88,8 +100,10 @@ func appendParam(query []byte, name, value string) []byte {
 }
 
 func (s Signer) scope(timestamp string) string {
-	return timestamp[:dateLen] + "/" + s.Region + "/" + service + "/" + terminator
+	return timestamp[:dateLen] + "/" + s.Region + "/" + s.service() + "/" + terminator
 }
+
+func (s Signer) service() string { return cmp.Or(s.Service, service) }
 
 func signedNames(r *Request) [][]byte {
 	names := [][]byte{[]byte("host")}
@@ -122,7 +136,7 @@ func (s Signer) sign(r *Request, timestamp string, payload []byte) (*Auth, strin
 	auth := &Auth{
 		Payload: p,
 		Time:    t,
-		key:     deriveKey(s.Secret, timestamp[:dateLen], s.Region),
+		key:     deriveKey(s.Secret, timestamp[:dateLen], s.Region, s.service()),
 		scope:   s.scope(timestamp),
 	}
 	copy(auth.timestamp[:], timestamp)

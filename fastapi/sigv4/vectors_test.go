@@ -16,6 +16,8 @@ import (
 const (
 	exampleKey    = "AKIAIOSFODNN7EXAMPLE"
 	exampleSecret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+	exampleHolder = "somebody"
+	exampleToken  = "a+session/token=="
 	emptySHA256   = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
 
@@ -23,9 +25,17 @@ var exampleTime = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
 type secrets map[string]string
 
-func (s secrets) Lookup(accessKey string) (secret string, version uint64, ok bool) {
-	secret, ok = s[accessKey]
-	return secret, 1, ok
+func (s secrets) Lookup(accessKey, token string) (sigv4.Secret, error) {
+	secret, ok := s[accessKey]
+	switch {
+	case !ok:
+		return sigv4.Secret{}, sigv4.ErrUnknownKey
+	case token == "expired":
+		return sigv4.Secret{}, sigv4.ErrExpiredToken
+	case token != "" && token != exampleToken:
+		return sigv4.Secret{}, sigv4.ErrInvalidToken
+	}
+	return sigv4.Secret{Text: secret, Version: 1, Holder: exampleHolder}, nil
 }
 
 func exampleOptions() sigv4.Options {

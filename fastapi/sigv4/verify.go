@@ -15,17 +15,61 @@ import (
 const DefaultMaxSkew = 15 * time.Minute
 
 // Secrets knows the secrets of access keys. Lookup is called once for every request with credentials
-// that could be right; it should take as long for an unknown key as for a known one. The version
-// changes with the secret.
+// that could be right; it should take as long for an unknown key as for a known one. token is the session
+// token that the request brings, "" if it brings none. The error is an *Error.
 type Secrets interface {
-	Lookup(accessKey string) (secret string, version uint64, ok bool)
+	Lookup(accessKey, token string) (Secret, error)
 }
+
+// Secret is what an access key signs with.
+type Secret struct {
+	Text    string
+	Version uint64 // Changes with the secret.
+	Holder  any    // Whose it is; an Identity carries it.
+}
+
+// String keeps the secret out of whatever a Secret is printed to.
+func (s Secret) String() string { return "sigv4.Secret" }
+
+// GoString does so for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// Pair is the Secrets of one access key and no other. It knows no session tokens.
+type Pair struct{ AccessKey, Secret string }
+
+// Lookup implements Secrets.
+func (p Pair) Lookup(accessKey, token string) (Secret, error) {
+	switch {
+	case !hmac.Equal([]byte(accessKey), []byte(p.AccessKey)):
+		return Secret{}, ErrUnknownKey
+	case token != "":
+		return Secret{}, ErrInvalidToken
+	}
+	return Secret{Text: p.Secret, Version: 1}, nil
+}
+
+// String keeps the secret out of whatever a Pair is printed to.
+func (p Pair) String() string { return p.AccessKey }
+
+// GoString does so for %#v.
+func (p Pair) GoString() string { return p.AccessKey }
+
+// errMismatch is shared, as the others below are, so that no reason to refuse costs more than another.
+var errMismatch = refuse(SignatureDoesNotMatch, "The request signature we calculated does not match the signature you provided. Check your key and signing method.")
+
+// Refusals of Secrets.
+var (
+	ErrUnknownKey   = refuse(InvalidAccessKeyID, "The AWS Access Key Id you provided does not exist in our records.")
+	ErrInvalidToken = refuse(InvalidToken, "The provided token is malformed or otherwise invalid.")
+	ErrExpiredToken = refuse(ExpiredToken, "The provided token has expired.")
+)
 
 // Options configure a Verifier.
 type Options struct {
 	Secrets Secrets          // Required.
 	Clock   func() time.Time // Required.
 	Region  string           // Region that credentials must name; empty accepts any.
+	Service string           // Service that credentials must name; empty means "s3".
 	MaxSkew time.Duration    // 0 means DefaultMaxSkew.
 
 	// RefuseUnsignedHTTP refuses uploads whose body no signature covers over connections
@@ -56,6 +100,9 @@ func New(opts Options) (*Verifier, error) {
 	if opts.MaxSkew == 0 {
 		opts.MaxSkew = DefaultMaxSkew
 	}
+	if opts.Service == "" {
+		opts.Service = service
+	}
 	return &Verifier{opts: opts}, nil
 }
 
@@ -63,6 +110,7 @@ func New(opts Options) (*Verifier, error) {
 type Identity struct {
 	AccessKey     string
 	SecretVersion uint64 // The version of the secret that it was verified with.
+	Holder        any    // Of the secret.
 }
 
 // Auth is what a verified request said about its signature and body.
@@ -153,7 +201,7 @@ func (c *claim) read(r *Request, f *fields, s *scratch) error {
 			"Signature query string parameter or the Authorization header should be specified")
 	case inQuery:
 		if err == nil && f.token.count > 0 {
-			err = errToken
+			err = ErrInvalidToken // It belongs where the rest of the credentials is.
 		}
 		return err
 	case err != nil:
@@ -165,16 +213,17 @@ func (c *claim) read(r *Request, f *fields, s *scratch) error {
 	if err := c.parseAuthorization(f.authorization.value); err != nil {
 		return err
 	}
-	if f.token.count > 0 {
-		return errToken
+	if f.token.count > 1 || f.token.count == 1 && len(f.token.value) == 0 {
+		return ErrInvalidToken
 	}
+	c.token = f.token.value
 	return c.parseTime(f)
 }
 
-// errToken refuses what only temporary credentials have: there are none here, so a token is foreign.
-var errToken = refuse(InvalidToken, "The provided token is malformed or otherwise invalid.")
-
 func (v *Verifier) checkScope(c *claim) error {
+	if string(c.service) != v.opts.Service {
+		return refuse(c.malformed, fmt.Sprintf("The Credential is malformed; its service must be %q.", v.opts.Service))
+	}
 	if !bytes.Equal(c.date, c.timestamp[:dateLen]) {
 		return refuse(c.malformed, "The date of the Credential is not the date the request was signed.")
 	}
@@ -208,6 +257,8 @@ func (v *Verifier) checkTime(c *claim) error {
 // choosePayload returns the payload as signed and as parsed.
 func (v *Verifier) choosePayload(r *Request, c *claim, f *fields) (raw []byte, p Payload, err error) {
 	switch {
+	case r.BodyDigest != "":
+		raw = []byte(r.BodyDigest)
 	case f.payload.count > 0 && c.payload != nil && !bytes.Equal(f.payload.value, c.payload):
 		return nil, p, refuse(InvalidArgument, "The header and the query parameter x-amz-content-sha256 differ.")
 	case f.payload.count > 0:
@@ -255,18 +306,12 @@ func (v *Verifier) checkSignedHeaders(r *Request, c *claim, f *fields, signed []
 // checkSignature does the same work for an unknown access key as for a known one with a wrong
 // signature: a key is looked up in the cache and used, under a name that no access key can have.
 func (v *Verifier) checkSignature(c *claim, s *scratch, payload Payload) (Identity, *Auth, error) {
-	id := Identity{AccessKey: string(c.accessKey)}
-	secret, version, known := v.opts.Secrets.Lookup(id.AccessKey)
-	accessKey := c.accessKey
-	if !known {
-		accessKey, secret, version = nil, "nobody's", 0
-	}
-	id.SecretVersion = version
+	id, key, unknown := v.lookup(c)
 	auth := &Auth{
 		Payload:   payload,
 		Time:      c.time,
 		Presigned: c.presigned,
-		key:       v.keys.get(accessKey, version, secret, c.date, c.region),
+		key:       key,
 		scope:     string(c.scope),
 	}
 	copy(auth.timestamp[:], c.timestamp)
@@ -275,12 +320,24 @@ func (v *Verifier) checkSignature(c *claim, s *scratch, payload Payload) (Identi
 	auth.signature = auth.key.sign(s.canon)
 	match := hmac.Equal(auth.signature[:], c.signature)
 	switch {
-	case !known:
-		return Identity{}, nil, refuse(InvalidAccessKeyID, "The AWS Access Key Id you provided does not exist in our records.")
+	case unknown != nil:
+		return Identity{}, nil, unknown
 	case !match:
-		return Identity{}, nil, refuse(SignatureDoesNotMatch, "The request signature we calculated does not match the signature you provided. Check your key and signing method.")
+		return Identity{}, nil, errMismatch
 	}
 	return id, auth, nil
+}
+
+// lookup finds the key that a claim's signature must be made with. For credentials that are refused it finds one that nobody has.
+func (v *Verifier) lookup(c *claim) (Identity, signingKey, error) {
+	id := Identity{AccessKey: string(c.accessKey)}
+	secret, err := v.opts.Secrets.Lookup(id.AccessKey, string(c.token))
+	accessKey := c.accessKey
+	if err != nil {
+		accessKey, secret = nil, Secret{Text: "nobody's"}
+	}
+	id.SecretVersion, id.Holder = secret.Version, secret.Holder
+	return id, v.keys.get(accessKey, secret.Version, secret.Text, c.date, c.region, v.opts.Service), err
 }
 
 func appendStringToSign(dst, timestamp []byte, scope string, canonicalSum [sha256.Size]byte) []byte {
