@@ -12,6 +12,7 @@ import (
 
 	"penstock/engine"
 	"penstock/fastapi/admin"
+	"penstock/fastapi/policy"
 	"penstock/fastapi/sigv4"
 )
 
@@ -20,10 +21,21 @@ import (
 var adminOperations = func() map[*admin.Route]*operation {
 	m := make(map[*admin.Route]*operation)
 	for _, route := range admin.Routes() {
-		m[route] = &operation{method: route.Method, level: levelAdmin, name: route.Name, action: route.Action, handle: (*request).serveAdmin}
+		op := newAdminOperation(row{method: route.Method, level: levelAdmin, name: route.Name, action: route.Action, handle: (*request).serveAdmin})
+		m[route] = &op
 	}
 	return m
 }()
+
+// newAdminOperation completes a row of the administration API. An action that policies do not know by its name, they know as admin:Other,
+// which nobody has who was not given all of admin:*.
+func newAdminOperation(r row) operation {
+	act, ok := policy.ActionOf(r.action)
+	if !ok {
+		act = policy.MustAction("admin:Other")
+	}
+	return operation{row: r, act: act}
+}
 
 // maxAdminDoc bounds the document that comes with a call. The longest are policies.
 const maxAdminDoc = 1 << 20

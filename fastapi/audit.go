@@ -12,6 +12,7 @@ type AuditEntry struct {
 	RequestID string    `json:"request_id"` // The answer's x-amz-request-id, and the server log's.
 	Remote    string    `json:"remote"`
 	AccessKey string    `json:"access_key,omitempty"` // Whose signature was right; empty for nobody's.
+	Identity  string    `json:"identity,omitempty"`   // Whom that key speaks for: "root", a user, or a role and its session.
 	Operation string    `json:"operation"`
 	Action    string    `json:"action,omitempty"`
 	Method    string    `json:"method"`
@@ -35,10 +36,13 @@ func (r *request) auditEntry() *AuditEntry {
 	}
 	version, _ := r.target.get("versionId")
 	e := &AuditEntry{
-		Time: r.began.UTC(), RequestID: string(r.id[:]), Remote: r.ctx.RemoteAddr().String(), AccessKey: r.identity.AccessKey,
+		Time: r.began.UTC(), RequestID: string(r.id[:]), Remote: r.ctx.RemoteAddr().String(),
 		Operation: "Unknown", Method: string(r.ctx.Method()), Bucket: r.bucket, Key: r.key, Path: r.rawPath, VersionID: version,
 		Status: r.ctx.Response.StatusCode(), ErrorCode: r.failure, Received: r.received,
 		UserAgent: strings.Clone(r.head.get("user-agent")), TLS: r.ctx.IsTLS(),
+	}
+	if r.identity != nil && r.identity != anonymous {
+		e.AccessKey, e.Identity = r.identity.AccessKey, r.identity.Name
 	}
 	if r.op != nil {
 		e.Operation, e.Action = r.op.name, r.op.action

@@ -4,13 +4,32 @@ import (
 	"errors"
 	"strconv"
 
+	"penstock/fastapi/iam"
+	"penstock/fastapi/policy"
 	"penstock/fastapi/sigv4"
 )
 
 // authenticate stands in front of everything: it turns the request into a verified identity or into an error. No handler sees a
-// credential, and none can be reached without passing here.
-func (s *Server) authenticate(r *request) (sigv4.Identity, *sigv4.Auth, error) {
-	r.signed = sigv4.Request{
+// credential, and none can be reached without passing here. Who has not signed at all is anonymous, and may what policies say.
+func (s *Server) authenticate(r *request) (*iam.Identity, *sigv4.Auth, error) {
+	r.signed = r.wireRequest()
+	verified, auth, err := s.verifier.Verify(&r.signed)
+	if err == sigv4.ErrAnonymous {
+		payload, err := sigv4.AnonymousPayload(&r.signed)
+		if err != nil {
+			return nil, nil, authError(err)
+		}
+		return anonymous, &sigv4.Auth{Payload: payload}, nil
+	}
+	if err != nil {
+		return nil, nil, authError(err)
+	}
+	return verified.Holder.(*iam.Identity), auth, nil
+}
+
+// wireRequest is the request as it came over the wire, for its signature.
+func (r *request) wireRequest() sigv4.Request {
+	return sigv4.Request{
 		Method:   r.ctx.Method(),
 		RawPath:  bytesOf(r.rawPath),
 		RawQuery: bytesOf(r.rawQuery),
@@ -18,11 +37,26 @@ func (s *Server) authenticate(r *request) (sigv4.Identity, *sigv4.Auth, error) {
 		Headers:  r.head.wire,
 		TLS:      r.ctx.IsTLS(),
 	}
-	identity, auth, err := s.verifier.Verify(&r.signed)
-	if err != nil {
-		return sigv4.Identity{}, nil, authError(err)
+}
+
+// setIdentity makes a request that of somebody whose signature was found in its body.
+func (r *request) setIdentity(verified sigv4.Identity) { r.identity = verified.Holder.(*iam.Identity) }
+
+// secrets gives the verifier the secrets of a directory.
+type secrets struct{ *iam.Directory }
+
+// Lookup implements sigv4.Secrets.
+func (s secrets) Lookup(accessKey, token string) (sigv4.Secret, error) {
+	c, refusal := s.Credential(accessKey, token)
+	switch refusal {
+	case iam.Accepted:
+		return sigv4.Secret{Text: c.Secret, Version: c.Version, Holder: c.Identity}, nil
+	case iam.ExpiredToken:
+		return sigv4.Secret{}, sigv4.ErrExpiredToken
+	case iam.InvalidToken:
+		return sigv4.Secret{}, sigv4.ErrInvalidToken
 	}
-	return identity, auth, nil
+	return sigv4.Secret{}, sigv4.ErrUnknownKey
 }
 
 // authCodes gives the status of each reason to refuse a signature.
@@ -30,6 +64,7 @@ var authCodes = [sigv4.NumCodes]int{
 	sigv4.AccessDenied:                      403,
 	sigv4.AuthorizationHeaderMalformed:      400,
 	sigv4.AuthorizationQueryParametersError: 400,
+	sigv4.ExpiredToken:                      400,
 	sigv4.InvalidAccessKeyID:                403,
 	sigv4.InvalidArgument:                   400,
 	sigv4.InvalidRequest:                    400,
@@ -64,18 +99,9 @@ func authError(err error) error {
 	return a
 }
 
-// authorise decides whether an identity may do an action on a resource. There is one identity, root, which may do everything;
-// without a verified identity there is nothing that may be done.
-func (s *Server) authorise(id sigv4.Identity, op *operation, _ resource) error {
-	if id.AccessKey == "" || op.action == "" {
-		return errAccessDenied
-	}
-	return nil
-}
-
-// The one owner of everything.
+// The one owner of everything: the account.
 const (
-	ownerID      = "5f0c4e2a6d7b81f3905e6a1c2b4d8e7f60912a3b4c5d6e7f8091a2b3c4d5e6f7" // A canonical user id has 64 hex digits.
-	ownerAccount = "000000000000"
+	ownerID      = iam.RootCanonicalID
+	ownerAccount = policy.Account
 	ownerName    = "root"
 )

@@ -88,14 +88,7 @@ func (r *request) openBody(size int64, want checksum) (*body, error) {
 	if b.contentMD5, err = readContentMD5(&r.head); err != nil {
 		return nil, err
 	}
-	b.wire = pacedReader{
-		src: r.ctx.RequestBodyStream(), conn: r.ctx.Conn(), own: r.conn,
-		grace: r.srv.opts.BodyGrace, minRate: int64(r.srv.opts.MinBodyRate), crowded: r.srv.store.Crowded,
-	}
-	if b.wire.src == nil {
-		b.wire.src = eofReader{}
-	}
-	b.src = &b.wire
+	b.openWire()
 	payload := &r.auth.Payload
 	if payload.Mode.Streaming() {
 		if err := b.decodeChunks(payload.Mode); err != nil {
@@ -112,6 +105,19 @@ func (r *request) openBody(size int64, want checksum) (*body, error) {
 	}
 	b.md5 = r.srv.newMD5(size)
 	return b, nil
+}
+
+// openWire makes the request's body what is read.
+func (b *body) openWire() {
+	r := b.r
+	b.wire = pacedReader{
+		src: r.ctx.RequestBodyStream(), conn: r.ctx.Conn(), own: r.conn,
+		grace: r.srv.opts.BodyGrace, minRate: int64(r.srv.opts.MinBodyRate), crowded: r.srv.store.Crowded,
+	}
+	if b.wire.src == nil {
+		b.wire.src = eofReader{}
+	}
+	b.src = &b.wire
 }
 
 func readContentMD5(h *headers) (string, error) {
@@ -245,6 +251,9 @@ const maxDocsLen = 64 << 20
 
 // readDocument reads a payload of at most limit bytes into memory, and verifies it. The result may be kept.
 func (r *request) readDocument(limit int64, want checksum) (string, error) {
+	if r.document != nil {
+		return *r.document, nil // Read already, to be judged by; see authoriseTags.
+	}
 	size := int64(-1)
 	_, known := r.head.lookup("content-length")
 	if known || r.auth.Payload.Mode.Streaming() {

@@ -20,15 +20,37 @@ func (r *request) createBucket() error {
 	if err != nil {
 		return err
 	}
-	var attrs []engine.Attr
-	if location != "" {
-		attrs = []engine.Attr{{Name: attrLocation, Value: location}}
+	attrs, err := r.newBucketAttrs()
+	if err != nil {
+		return err
 	}
+	attrs = withAttr(attrs, attrLocation, location)
 	if err := r.srv.store.CreateBucket(r.srv.ctx, r.bucket, attrs); err != nil {
 		return err
 	}
 	r.setHeader("Location", "/"+r.bucket)
 	return nil
+}
+
+// newBucketAttrs returns the configuration that the headers of CreateBucket give.
+func (r *request) newBucketAttrs() (attrs []engine.Attr, err error) {
+	if r.srv.opts.OpenBuckets {
+		attrs = []engine.Attr{{Name: attrOwnership, Value: objectWriter}, {Name: attrPublicBlock, Value: removed}}
+	}
+	if o, ok := r.head.lookup("x-amz-object-ownership"); ok {
+		if !isOwnership(o) {
+			return nil, invalidArgument("Invalid x-amz-object-ownership header: "+o, "x-amz-object-ownership", o)
+		}
+		attrs = withAttr(attrs, attrOwnership, o)
+	}
+	list, err := r.newACL(&engine.BucketInfo{Name: r.bucket, Attrs: attrs})
+	switch {
+	case err == errACLNotSupported:
+		err = errACLWithOwnership
+	case errAccessDenied.Is(err):
+		err = errACLWithBlock
+	}
+	return withAttr(attrs, attrACL, list), err
 }
 
 // readLocation reads the LocationConstraint. If the server's region is set it must be that one.

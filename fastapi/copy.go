@@ -119,7 +119,7 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 		return nil, invalidArgument("Unknown metadata directive.", "x-amz-metadata-directive", directive)
 	}
 	var err error
-	if p.attrs, err = readMetadata(&r.head); err != nil {
+	if p.attrs, err = r.readAttrs(); err != nil {
 		return nil, err
 	}
 	if name := r.head.get("x-amz-checksum-algorithm"); name != "" {
@@ -162,14 +162,14 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 	}
 	final := engine.Final{ETag: src.ETag}
 	for _, a := range p.attrs {
-		// The storage class is never the source's.
-		if p.replace || a.Name == attrStorageClass {
+		// The storage class and the access list are never the source's.
+		if p.replace || a.Name == attrStorageClass || a.Name == attrACL {
 			final.Attrs = append(final.Attrs, a)
 		}
 	}
 	for _, a := range src.Attrs {
 		switch isSum := algorithmOfAttr(a.Name) != algNone || a.Name == attrChecksumType; {
-		case a.Name == attrStorageClass, a.Name == attrChecksumAlgorithm:
+		case a.Name == attrStorageClass, a.Name == attrACL, a.Name == attrChecksumAlgorithm:
 		case isSum && !p.rehash, !isSum && !p.replace:
 			final.Attrs = append(final.Attrs, a)
 		}

@@ -20,6 +20,7 @@ const (
 type deletion struct {
 	key, version string
 	hasVersion   bool
+	number       engine.VersionID // Of version.
 	etag         string
 	deleted      engine.Deleted
 	err          error
@@ -45,12 +46,13 @@ func (r *request) deleteObjects() error {
 	if _, err := r.srv.store.Bucket(r.srv.ctx, r.bucket); err != nil {
 		return err
 	}
+	r.authoriseAll(list)
 	r.deleteAll(list)
 	w := newXML("DeleteResult", 96*len(list))
 	for i := range list {
 		d := &list[i]
 		if d.err != nil {
-			e := toAPI(d.err)
+			e := toAPI(r.mask(d.err))
 			if e.status >= 500 {
 				r.log().Error("delete failed", "bucket", r.bucket, "key", d.key, "err", d.err)
 			}
@@ -158,6 +160,23 @@ func (r *request) deleteAll(list []deletion) {
 	wg.Wait()
 }
 
+// authoriseAll decides about each key before any is touched.
+func (r *request) authoriseAll(list []deletion) {
+	for i := range list {
+		d := &list[i]
+		if d.err != nil {
+			continue
+		}
+		if d.err = checkKey(d.key); d.err != nil {
+			continue
+		}
+		if d.number, d.err = readVersion(d.version, d.hasVersion, "versionId"); d.err != nil {
+			continue
+		}
+		d.err = r.mayDelete(d.key, d.number, d.etag != "" && d.etag != "*")
+	}
+}
+
 func (r *request) deleteOne(d *deletion) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -165,13 +184,6 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			err = errInternal
 		}
 	}()
-	if err := checkKey(d.key); err != nil {
-		return err
-	}
-	version, err := readVersion(d.version, d.hasVersion, "versionId")
-	if err != nil {
-		return err
-	}
 	var check engine.Check
 	if d.etag != "" {
 		conds := conditions{ifMatch: d.etag, hasIfMatch: true}
@@ -179,6 +191,6 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			return err
 		}
 	}
-	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, version, engine.DeleteOptions{Check: check})
+	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, d.number, engine.DeleteOptions{Check: check})
 	return err
 }

@@ -77,6 +77,9 @@ func notImplemented(element, name string) *apiError {
 
 // The errors of S3, with the status and the text that Amazon gives them.
 var (
+	errACLNotSupported       = &apiError{status: 400, code: "AccessControlListNotSupported", text: "The bucket does not allow ACLs"}
+	errACLWithBlock          = &apiError{status: 400, code: "InvalidBucketAclWithBlockPublicAccessError", text: "Bucket cannot have public ACLs set with BlockPublicAccess enabled"}
+	errACLWithOwnership      = &apiError{status: 400, code: "InvalidBucketAclWithObjectOwnership", text: "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"}
 	errAccessDenied          = &apiError{status: 403, code: "AccessDenied", text: "Access Denied"}
 	errBadDigest             = &apiError{status: 400, code: "BadDigest", text: "The Content-MD5 you specified did not match what we received."}
 	errBadRequest            = &apiError{status: 400, code: "BadRequest", text: "An error occurred when parsing the HTTP request."}
@@ -86,6 +89,15 @@ var (
 	errEntityTooLarge        = &apiError{status: 400, code: "EntityTooLarge", text: "Your proposed upload exceeds the maximum allowed size"}
 	errEntityTooSmall        = &apiError{status: 400, code: "EntityTooSmall", text: "Your proposed upload is smaller than the minimum allowed size"}
 	errExpectation           = &apiError{status: 417, code: "ExpectationFailed", text: "The expectation given in the Expect header cannot be met."}
+	errGrantByEmail          = &apiError{status: 405, code: "MethodNotAllowed", text: "Access control lists cannot name grantees by their e-mail address."}
+	errExpiredWebToken       = &apiError{status: 400, code: "ExpiredTokenException", text: "The web identity token that was passed is expired."}
+	errFormTooLong           = &apiError{status: 400, code: "MaxPostPreDataLengthExceeded", text: "Your POST request fields preceding the upload file were too large."}
+	errInvalidAction         = &apiError{status: 400, code: "InvalidAction", text: "The action or operation requested is not valid."}
+	errInvalidPolicy         = &apiError{status: 400, code: "InvalidPolicyDocument", text: "The content of the form does not meet the conditions specified in the policy document."}
+	errInvalidWebToken       = &apiError{status: 400, code: "InvalidIdentityToken", text: "The web identity token that was passed could not be validated."}
+	errMalformedPost         = &apiError{status: 400, code: "MalformedPOSTRequest", text: "The body of your POST request is not well-formed multipart/form-data."}
+	errMissingToken          = &apiError{status: 403, code: "MissingAuthenticationToken", text: "Request is missing Authentication Token"}
+	errValidation            = &apiError{status: 400, code: "ValidationError", text: "The input fails to satisfy the constraints specified by the service."}
 	errIllegalLocation       = &apiError{status: 400, code: "IllegalLocationConstraintException", text: "The specified location-constraint is incompatible for the region specific endpoint this request was sent to."}
 	errIncompleteBody        = &apiError{status: 400, code: "IncompleteBody", text: "You did not provide the number of bytes specified by the Content-Length HTTP header"}
 	errInsufficientStorage   = &apiError{status: 507, code: "InsufficientStorage", text: "There is not enough free space to store the object."}
@@ -104,6 +116,8 @@ var (
 	errInvalidStorageClass   = &apiError{status: 400, code: "InvalidStorageClass", text: "The storage class you specified is not valid"}
 	errInvalidURI            = &apiError{status: 400, code: "InvalidURI", text: "Couldn't parse the specified URI."}
 	errKeyTooLong            = &apiError{status: 400, code: "KeyTooLongError", text: "Your key is too long"}
+	errMalformedACL          = &apiError{status: 400, code: "MalformedACLError", text: "The XML you provided was not well-formed or did not validate against our published schema"}
+	errMalformedPolicy       = &apiError{status: 400, code: "MalformedPolicy", text: "Policy has invalid syntax"}
 	errMalformedTrailer      = &apiError{status: 400, code: "MalformedTrailerError", text: "The request contained trailing data that was not well-formed or did not conform to our published schema."}
 	errMalformedXML          = &apiError{status: 400, code: "MalformedXML", text: "The XML you provided was not well-formed or did not validate against our published schema"}
 	errMaxMessageLength      = &apiError{status: 400, code: "MaxMessageLengthExceeded", text: "Your request was too big."}
@@ -111,6 +125,10 @@ var (
 	errMethodNotAllowed      = &apiError{status: 405, code: "MethodNotAllowed", text: "The specified method is not allowed against this resource."}
 	errMissingContentLength  = &apiError{status: 411, code: "MissingContentLength", text: "You must provide the Content-Length HTTP header."}
 	errMissingBody           = &apiError{status: 400, code: "MissingRequestBodyError", text: "Request Body is empty"}
+	errMissingSecurityHeader = &apiError{status: 400, code: "MissingSecurityHeader", text: "Your request was missing a required header"}
+	errNoOwnershipControls   = &apiError{status: 404, code: "OwnershipControlsNotFoundError", text: "The bucket ownership controls were not found"}
+	errNoPublicAccessBlock   = &apiError{status: 404, code: "NoSuchPublicAccessBlockConfiguration", text: "The public access block configuration was not found"}
+	errNoSuchBucketPolicy    = &apiError{status: 404, code: "NoSuchBucketPolicy", text: "The bucket policy does not exist"}
 	errNoSuchBucket          = &apiError{status: 404, code: "NoSuchBucket", text: "The specified bucket does not exist"}
 	errNoSuchKey             = &apiError{status: 404, code: "NoSuchKey", text: "The specified key does not exist."}
 	errNoSuchUpload          = &apiError{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
@@ -120,6 +138,7 @@ var (
 	errPrecondition          = &apiError{status: 412, code: "PreconditionFailed", text: "At least one of the pre-conditions you specified did not hold"}
 	errRequestHeaderTooLarge = &apiError{status: 400, code: "RequestHeaderSectionTooLarge", text: "Your request header and query parameters used to make the request exceed the maximum allowed size."}
 	errRequestTimeout        = &apiError{status: 400, code: "RequestTimeout", text: "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."}
+	errUnexpectedContent     = &apiError{status: 400, code: "UnexpectedContent", text: "This request does not support content"}
 	errServiceUnavailable    = &apiError{status: 503, code: "ServiceUnavailable", text: "Service is unable to handle request."}
 	errSignatureMismatch     = &apiError{status: 403, code: "SignatureDoesNotMatch", text: "The request signature we calculated does not match the signature you provided. Check your key and signing method."}
 	errSlowDown              = &apiError{status: 503, code: "SlowDown", text: "Please reduce your request rate."}

@@ -18,6 +18,7 @@ type fakeStore struct {
 	buckets      map[string]*fakeBucket
 	uploads      map[string]*fakeUpload
 	nextID       int
+	revision     uint64    // Of buckets, all together.
 	clock        time.Time // Moves on by a millisecond with every write.
 
 	calls    int                        // Of every method but Ready.
@@ -75,6 +76,42 @@ func (s *fakeStore) callCount() int {
 	return s.calls
 }
 
+// callCount counts the calls of a store by operation, but for Bucket: what a bucket is decides who may do what in it.
+type callCount struct {
+	mu   sync.Mutex
+	made map[string]int
+}
+
+func newCallCount(s *fakeStore) *callCount {
+	c := &callCount{made: map[string]int{}}
+	s.setBefore(func(op string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if op != "Bucket" {
+			c.made[op]++
+		}
+	})
+	return c
+}
+
+// take returns the calls since the last time.
+func (c *callCount) take() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	made := c.made
+	c.made = map[string]int{}
+	return made
+}
+
+// setBucketAttrs gives a bucket attributes behind everybody's back.
+func (s *fakeStore) setBucketAttrs(name string, attrs []engine.Attr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision++
+	b := s.buckets[name]
+	b.info.Attrs, b.info.Revision = attrs, s.revision
+}
+
 // stored returns an object, or nil.
 func (s *fakeStore) stored(bucket, key string) *fakeObject {
 	s.mu.Lock()
@@ -127,7 +164,8 @@ func (s *fakeStore) CreateBucket(_ context.Context, name string, attrs []engine.
 	if s.buckets[name] != nil {
 		return kindError(engine.KindBucketExists, name, "")
 	}
-	s.buckets[name] = &fakeBucket{engine.BucketInfo{Name: name, Created: s.now(), Attrs: attrs}, map[string][]*fakeObject{}}
+	s.revision++
+	s.buckets[name] = &fakeBucket{engine.BucketInfo{Name: name, Created: s.now(), Attrs: attrs, Revision: s.revision}, map[string][]*fakeObject{}}
 	return nil
 }
 
@@ -173,7 +211,8 @@ func (s *fakeStore) UpdateBucket(_ context.Context, name string, change func(eng
 		return causeError(engine.KindPrecondition, name, "", err)
 	}
 	b.info.Attrs = attrs
-	b.info.Revision++
+	s.revision++
+	b.info.Revision = s.revision
 	return nil
 }
 

@@ -82,83 +82,85 @@ var framingCases = []struct {
 	input  string
 	refuse bool // Must be answered with 400 (or 417, 431, …) and close. Otherwise it must be read as net/http reads it.
 }{
-	{"plain GET", "GET /b/k HTTP/1.1\r\nHost: h\r\n\r\n", false},
-	{"two pipelined", "GET /b/1 HTTP/1.1\r\nHost: h\r\n\r\nGET /b/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
-	{"body by length, then another", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET /b/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
-	{"chunked, then another", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /b/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
+	{"plain GET", "GET /bkt/k HTTP/1.1\r\nHost: h\r\n\r\n", false},
+	{"two pipelined", "GET /bkt/1 HTTP/1.1\r\nHost: h\r\n\r\nGET /bkt/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
+	{"body by length, then another", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhelloGET /bkt/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
+	{"chunked, then another", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /bkt/2 HTTP/1.1\r\nHost: h\r\n\r\n", false},
 
-	{"CL+TE", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGGET /b/2 HTTP/1.1\r\nHost: h\r\n\r\n", true},
-	{"TE+CL", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\nGPOST / HTTP/1.1\r\nContent-Length: 15\r\n\r\nx=1\r\n0\r\n\r\n", true},
-	{"TE chunked, identity", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", true},
-	{"TE xchunked", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", true},
-	{"TE gzip, chunked", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", true},
-	{"TE twice", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
-	{"TE twice, second cow", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-encoding: cow\r\n\r\n0\r\n\r\n", true},
-	{"TE with tab before colon", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n", true},
-	{"TE with space before colon", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", true},
-	{"TE with vertical tab", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", true},
-	{"TE on HTTP/1.0", "PUT /b/1 HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", true},
+	{"CL+TE", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGGET /bkt/2 HTTP/1.1\r\nHost: h\r\n\r\n", true},
+	{"TE+CL", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n5c\r\nGPOST / HTTP/1.1\r\nContent-Length: 15\r\n\r\nx=1\r\n0\r\n\r\n", true},
+	{"TE chunked, identity", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", true},
+	{"TE xchunked", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", true},
+	{"TE gzip, chunked", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", true},
+	{"TE twice", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true},
+	{"TE twice, second cow", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-encoding: cow\r\n\r\n0\r\n\r\n", true},
+	{"TE with tab before colon", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n", true},
+	{"TE with space before colon", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", true},
+	{"TE with vertical tab", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", true},
+	{"TE on HTTP/1.0", "PUT /bkt/1 HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", true},
 
-	{"CL twice, equal", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", true},
-	{"CL twice, different", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", true},
-	{"CL +5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nhello", true},
-	{"CL 0x5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\nhello", true},
-	{"CL 5,5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5,5\r\n\r\nhello", true},
-	{"CL -1", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nhello", true},
-	{"CL empty", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\nhello", true},
-	{"CL 5 with inner space", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5 5\r\n\r\nhello", true},
-	{"CL 2^63", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 9223372036854775808\r\n\r\nhello", true},
-	{"CL 2^64+5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551621\r\n\r\nhello", true},
-	{"CL with tab before colon", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length\t: 5\r\n\r\nhello", true},
+	{"CL twice, equal", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", true},
+	{"CL twice, different", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", true},
+	{"CL +5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\nhello", true},
+	{"CL 0x5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\nhello", true},
+	{"CL 5,5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5,5\r\n\r\nhello", true},
+	{"CL -1", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nhello", true},
+	{"CL empty", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\nhello", true},
+	{"CL 5 with inner space", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5 5\r\n\r\nhello", true},
+	{"CL 2^63", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 9223372036854775808\r\n\r\nhello", true},
+	{"CL 2^64+5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551621\r\n\r\nhello", true},
+	{"CL with tab before colon", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length\t: 5\r\n\r\nhello", true},
 
-	{"folded header", "GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: one\r\n two\r\n\r\n", true},
-	{"folded with tab", "GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: one\r\n\ttwo\r\n\r\n", true},
-	{"folded Transfer-Encoding", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", true},
-	{"first header folded", "GET /b/k HTTP/1.1\r\n Host: h\r\n\r\n", true},
-	{"bare LF in headers", "GET /b/k HTTP/1.1\r\nHost: h\nX-A: b\r\n\r\n", true},
-	{"bare LF everywhere", "GET /b/k HTTP/1.1\nHost: h\n\n", true},
-	{"bare CR in a value", "GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: a\rb\r\n\r\n", true},
-	{"NUL in a value", "GET /b/k HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n", true},
-	{"NUL in a name", "GET /b/k HTTP/1.1\r\nHost: h\r\nX\x00A: b\r\n\r\n", true},
-	{"NUL in the target", "GET /b/\x00k HTTP/1.1\r\nHost: h\r\n\r\n", true},
-	{"no colon", "GET /b/k HTTP/1.1\r\nHost: h\r\nnonsense\r\n\r\n", true},
-	{"empty name", "GET /b/k HTTP/1.1\r\nHost: h\r\n: x\r\n\r\n", true},
-	{"space in a name", "GET /b/k HTTP/1.1\r\nHost: h\r\nX A: b\r\n\r\n", true},
+	{"folded header", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX-A: one\r\n two\r\n\r\n", true},
+	{"folded with tab", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX-A: one\r\n\ttwo\r\n\r\n", true},
+	{"folded Transfer-Encoding", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", true},
+	{"first header folded", "GET /bkt/k HTTP/1.1\r\n Host: h\r\n\r\n", true},
+	{"bare LF in headers", "GET /bkt/k HTTP/1.1\r\nHost: h\nX-A: b\r\n\r\n", true},
+	{"bare LF everywhere", "GET /bkt/k HTTP/1.1\nHost: h\n\n", true},
+	{"bare CR in a value", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX-A: a\rb\r\n\r\n", true},
+	{"NUL in a value", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX-A: a\x00b\r\n\r\n", true},
+	{"NUL in a name", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX\x00A: b\r\n\r\n", true},
+	{"NUL in the target", "GET /bkt/\x00k HTTP/1.1\r\nHost: h\r\n\r\n", true},
+	{"no colon", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nnonsense\r\n\r\n", true},
+	{"empty name", "GET /bkt/k HTTP/1.1\r\nHost: h\r\n: x\r\n\r\n", true},
+	{"space in a name", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nX A: b\r\n\r\n", true},
 
-	{"no Host", "GET /b/k HTTP/1.1\r\n\r\n", true},
-	{"two Hosts", "GET /b/k HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", true},
-	{"Host with userinfo", "GET /b/k HTTP/1.1\r\nHost: user@h\r\n\r\n", true},
-	{"Host with a path", "GET /b/k HTTP/1.1\r\nHost: h/x\r\n\r\n", true},
-	{"absolute-form", "GET http://h/b/k HTTP/1.1\r\nHost: h\r\n\r\n", false},
+	{"no Host", "GET /bkt/k HTTP/1.1\r\n\r\n", true},
+	{"two Hosts", "GET /bkt/k HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\n", true},
+	{"Host with userinfo", "GET /bkt/k HTTP/1.1\r\nHost: user@h\r\n\r\n", true},
+	{"Host with a path", "GET /bkt/k HTTP/1.1\r\nHost: h/x\r\n\r\n", true},
+	{"absolute-form", "GET http://h/bkt/k HTTP/1.1\r\nHost: h\r\n\r\n", false},
 	{"absolute-form with another host", "GET http://other/b/k HTTP/1.1\r\nHost: h\r\n\r\n", true},
 	{"absolute-form of another scheme", "GET ftp://h/b/k HTTP/1.1\r\nHost: h\r\n\r\n", true},
 	{"CONNECT", "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", true},
 	{"target without slash", "GET b/k HTTP/1.1\r\nHost: h\r\n\r\n", true},
 	{"asterisk", "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", true},
 
-	{"HTTP/0.9", "GET /b/k\r\n\r\n", true},
+	{"HTTP/0.9", "GET /bkt/k\r\n\r\n", true},
 	{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true},
-	{"HTTP/1.1 in lower case", "GET /b/k http/1.1\r\nHost: h\r\n\r\n", true},
-	{"HTTP/1.10", "GET /b/k HTTP/1.10\r\nHost: h\r\n\r\n", true},
-	{"two spaces", "GET  /b/k HTTP/1.1\r\nHost: h\r\n\r\n", true},
+	{"HTTP/1.1 in lower case", "GET /bkt/k http/1.1\r\nHost: h\r\n\r\n", true},
+	{"HTTP/1.10", "GET /bkt/k HTTP/1.10\r\nHost: h\r\n\r\n", true},
+	{"two spaces", "GET  /bkt/k HTTP/1.1\r\nHost: h\r\n\r\n", true},
 	{"TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdef\r\n\r\n", true},
-	{"garbage after a request", "GET /b/1 HTTP/1.1\r\nHost: h\r\n\r\n\x00\x01\x02\x03\r\n\r\n", true},
+	{"garbage after a request", "GET /bkt/1 HTTP/1.1\r\nHost: h\r\n\r\n\x00\x01\x02\x03\r\n\r\n", true},
 
-	{"chunk size 0x10", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0x10\r\n0123456789abcdef\r\n0\r\n\r\n", true},
-	{"chunk size +5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", true},
-	{"chunk size -5", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", true},
-	{"chunk size of 17 digits", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n0\r\n\r\n", true},
-	{"chunk extension with bare LF", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;\nhello\r\n0\r\n\r\n", true},
-	{"chunk with LF alone", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", true},
-	{"chunk longer than said", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhello\r\n0\r\n\r\n", true},
-	{"forbidden trailer", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n", true},
-	{"body cut short", "PUT /b/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nhello", true},
+	{"chunk size 0x10", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0x10\r\n0123456789abcdef\r\n0\r\n\r\n", true},
+	{"chunk size +5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", true},
+	{"chunk size -5", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", true},
+	{"chunk size of 17 digits", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000005\r\nhello\r\n0\r\n\r\n", true},
+	{"chunk extension with bare LF", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;\nhello\r\n0\r\n\r\n", true},
+	{"chunk with LF alone", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", true},
+	{"chunk longer than said", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhello\r\n0\r\n\r\n", true},
+	{"forbidden trailer", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n", true},
+	{"body cut short", "PUT /bkt/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nhello", true},
 }
 
 // TestFraming holds every way in which a proxy in front and this server could disagree about where a request ends. A request
 // must be refused and the connection closed, or be read as net/http reads it; and never may this server see more requests.
 func TestFraming(t *testing.T) {
 	h := newHarness(t)
+	h.must("PUT", "/bkt", "")
+	calls := newCallCount(h.store)
 	for _, c := range framingCases {
 		replies := exchange(t, h.addr, []byte(c.input))
 		refused := false
@@ -192,8 +194,8 @@ func TestFraming(t *testing.T) {
 			t.Errorf("%s: %d requests seen, net/http saw %q", c.name, len(replies), theirs.requests)
 		}
 	}
-	if h.store.callCount() != 0 {
-		t.Errorf("the store was called %d times", h.store.callCount())
+	if made := calls.take(); len(made) != 0 {
+		t.Errorf("the store was called: %v", made)
 	}
 }
 

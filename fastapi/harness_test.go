@@ -10,11 +10,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"penstock/engine"
+	"penstock/fastapi/iam"
 	"penstock/fastapi/sigv4"
 )
 
@@ -23,10 +27,40 @@ const (
 	testSecret    = "canary-secret-do-not-show"
 )
 
-type testSecrets struct{}
+// newDirectory returns a directory in memory whose root is testAccessKey.
+func newDirectory(t testing.TB, clock func() time.Time) *iam.Directory {
+	t.Helper()
+	d, err := iam.Open(iam.Options{Store: new(fakeConfigs), Keyring: iam.NewKeyring(), RootAccessKey: testAccessKey, RootSecret: testSecret, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
 
-func (testSecrets) Lookup(key string) (string, uint64, bool) {
-	return testSecret, 1, key == testAccessKey
+// fakeConfigs keeps named values in a map.
+type fakeConfigs struct {
+	mu     sync.Mutex
+	values map[string]string
+}
+
+func (c *fakeConfigs) Config(name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.values[name], nil
+}
+
+func (c *fakeConfigs) Configs(string, string, int) ([]engine.ConfigValue, bool, error) {
+	return nil, false, nil // It is new.
+}
+
+func (c *fakeConfigs) SetConfig(_ context.Context, name, value string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.values == nil {
+		c.values = map[string]string{}
+	}
+	c.values[name] = value
+	return nil
 }
 
 // harness is a server over a fake store, and a client that writes every byte of its requests itself.
@@ -39,6 +73,22 @@ type harness struct {
 	signer sigv4.Signer
 	logs   *lockedBuffer
 	panics bool // The test makes the server panic.
+	people *iam.Directory
+	clock  *directoryClock
+}
+
+// directoryClock is the clock that sessions and keys end by. Signatures are judged by the real one.
+type directoryClock struct{ ahead atomic.Int64 }
+
+func (c *directoryClock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *directoryClock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+func prefixesOf(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
 }
 
 type lockedBuffer struct {
@@ -60,12 +110,15 @@ func (b *lockedBuffer) String() string {
 
 func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 	t.Helper()
+	clock := new(directoryClock)
 	h := &harness{
 		t: t, store: newFakeStore(), logs: new(lockedBuffer),
+		people: newDirectory(t, clock.now),
+		clock:  clock,
 		signer: sigv4.Signer{AccessKey: testAccessKey, Secret: testSecret, Region: "us-east-1"},
 	}
 	opts := Options{
-		Store: h.store, Admin: fakeAdmin{h.store}, Secrets: testSecrets{},
+		Store: h.store, Admin: fakeAdmin{h.store}, Identities: h.people,
 		Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range adjust {

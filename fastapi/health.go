@@ -6,8 +6,8 @@ import "strings"
 const healthPrefix = "/" + reservedBucket + "/health/"
 
 var (
-	liveness  = &operation{name: "Live", action: "health", handle: (*request).live}
-	readiness = &operation{name: "Ready", action: "health", handle: (*request).ready}
+	liveness  = &operation{row: row{name: "Live", action: "health", handle: (*request).live}}
+	readiness = &operation{row: row{name: "Ready", action: "health", handle: (*request).ready}}
 )
 
 // health returns the operation of a health check, which needs no credentials and tells no secrets, or nil.

@@ -12,12 +12,14 @@ import (
 //	                     system metadata, as sent; content-encoding without "aws-chunked"
 //	x-amz-meta-…         user metadata, the name in lower case as Amazon returns it, the value's bytes as sent
 //	storage-class        when it is not STANDARD
+//	acl                  the access control list, when it is not the one that everything has; see acl.go
+//	tagging              tags
 //	crc32, crc32c, crc64nvme, sha1, sha256
 //	                     the checksum, in base64; of a multipart object COMPOSITE ones end in "-" and the part count
 //	checksum-type        COMPOSITE or FULL_OBJECT; of multipart objects and uploads
 //	checksum-algorithm   of an upload: what its parts must carry
 //
-// and with a bucket: location, the LocationConstraint it was created with.
+// and with a bucket: location, the LocationConstraint it was created with, and its configuration (bucketattr.go).
 const (
 	attrStorageClass      = "storage-class"
 	attrChecksumType      = "checksum-type"
@@ -71,6 +73,23 @@ func readMetadata(h *headers) ([]engine.Attr, error) {
 	return attrs, nil
 }
 
+// readAttrs collects the attributes that the request gives an object: metadata and access list.
+func (r *request) readAttrs() ([]engine.Attr, error) {
+	attrs, err := readMetadata(&r.head)
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.stateOf(r.bucket)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.newACL(&b.info)
+	if err != nil {
+		return nil, err
+	}
+	return withAttr(attrs, attrACL, list), nil
+}
+
 func isSystemHeader(name string) bool {
 	for _, s := range systemHeaders {
 		if s == name {
@@ -122,15 +141,6 @@ func refuseUnsupported(h *headers) error {
 			continue
 		}
 		switch name {
-		case "x-amz-acl":
-			// With one identity these two are what every object has.
-			if value == "private" || value == "bucket-owner-full-control" {
-				continue
-			}
-		case "x-amz-object-ownership":
-			if value == "BucketOwnerEnforced" {
-				continue
-			}
 		case "x-amz-bucket-object-lock-enabled":
 			if strings.EqualFold(value, "false") {
 				continue
@@ -146,7 +156,7 @@ func refuseUnsupported(h *headers) error {
 		case "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-mfa",
 			"x-amz-if-match-last-modified-time", "x-amz-if-match-size":
 		default:
-			if !hasAnyPrefix(name, "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-", "x-amz-grant-") {
+			if !hasAnyPrefix(name, "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-") {
 				continue
 			}
 		}

@@ -18,7 +18,10 @@ import (
 const metricsPath = "/" + reservedBucket + "/metrics"
 
 // metricsOperation answers a scrape. Unless metrics are open it takes a signed request that may do its action, or the bearer token.
-var metricsOperation = &operation{name: "Metrics", level: levelAdmin, action: "admin:Metrics", handle: (*request).metrics}
+var metricsOperation = func() *operation {
+	op := newAdminOperation(row{name: "Metrics", level: levelAdmin, action: "admin:Metrics", handle: (*request).metrics})
+	return &op
+}()
 
 // Metrics say who may read the metrics, besides administrators.
 type Metrics struct {

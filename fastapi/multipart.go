@@ -14,7 +14,7 @@ const maxCompleteLen = 2 << 20
 
 // createUpload answers CreateMultipartUpload.
 func (r *request) createUpload() error {
-	attrs, err := readMetadata(&r.head)
+	attrs, err := r.readAttrs()
 	if err != nil {
 		return err
 	}

@@ -303,7 +303,7 @@ func (r *request) applyOverrides() {
 
 // putObject answers PutObject.
 func (r *request) putObject() error {
-	attrs, err := readMetadata(&r.head)
+	attrs, err := r.readAttrs()
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"penstock/fastapi/admin"
+	"penstock/fastapi/iam"
+	"penstock/fastapi/policy"
 	"penstock/fastapi/sigv4"
 )
 
@@ -27,7 +29,7 @@ type request struct {
 	resource
 
 	op       *operation
-	identity sigv4.Identity
+	identity *iam.Identity
 	auth     *sigv4.Auth
 	signed   sigv4.Request // What was authenticated; kept here for its memory.
 	admitted bool          // Counted as an upload.
@@ -40,6 +42,17 @@ type request struct {
 	received int64           // Bytes of the body, as they came over the wire.
 	stream   *observedStream // The answer's body, if it is sent after the handler has returned.
 	admin    admin.Call      // Of the administration API.
+
+	asked    policy.Request  // What policies were asked last; kept here for its memory.
+	about    *need           // What they are asked about at the moment.
+	states   [2]*bucketState // Of the buckets that the request is about.
+	pathName string          // See arnPath.
+	deferred bool            // Leave depends on tags that are in the body.
+	tags     []param         // Those, once read.
+	document *string         // The body, once read for them.
+	form     *form           // Of PostObject.
+
+	sessionName, externalID string // Of a call of the token service.
 }
 
 // requestID names a request in its answer and in the log: 16 hex digits.
@@ -72,7 +85,9 @@ func (r *request) release() {
 	clear(r.head.fields)
 	clear(r.head.wire)
 	clear(r.params)
+	r.asked.Forget()
 	*r = request{
+		asked:  r.asked,
 		head:   headers{fields: r.head.fields[:0], wire: r.head.wire[:0]},
 		target: target{params: r.params[:0]},
 	}
@@ -135,10 +150,17 @@ func (r *request) begin() error {
 	if r.op != nil {
 		return nil
 	}
+	if r.isSTS() {
+		r.op, r.identity, r.auth = stsOperation, anonymous, new(sigv4.Auth)
+		return nil
+	}
 	if r.identity, r.auth, err = r.srv.authenticate(r); err != nil {
 		return err
 	}
 	if r.isAdmin() {
+		if r.identity == anonymous {
+			return errAccessDenied // Not even what there is is told to strangers.
+		}
 		r.op, err = r.routeAdmin()
 	} else if r.resource, err = r.target.resolve(r.host, r.srv.domains); err == nil {
 		r.op, err = route(r)
@@ -146,7 +168,7 @@ func (r *request) begin() error {
 	if err != nil {
 		return err
 	}
-	if err := r.srv.authorise(r.identity, r.op, r.resource); err != nil {
+	if err := r.authorise(); err != nil {
 		return err
 	}
 	if err := refuseUnsupported(&r.head); err != nil {

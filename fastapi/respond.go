@@ -13,6 +13,9 @@ func (s *Server) setIDs(ctx *fasthttp.RequestCtx, id *requestID) {
 
 // fail answers with an error, whatever was prepared before.
 func (r *request) fail(err error) {
+	if r.level != levelAdmin {
+		err = r.mask(err)
+	}
 	e := toAPI(err)
 	if r.isAdmin() {
 		e = r.adminError(err)
@@ -61,6 +64,10 @@ func (r *request) fail(err error) {
 		return
 	}
 	resp.Header.SetContentType(xmlType)
+	if r.op == stsOperation {
+		resp.SetBodyRaw(stsErrorBody(e, string(r.id[:])))
+		return
+	}
 	resp.SetBodyRaw(errorBody(e, r.path(), string(r.id[:]), r.srv.hostID))
 }
 

@@ -5,11 +5,24 @@ import (
 	"strings"
 
 	"penstock/fastapi/admin"
+	"penstock/fastapi/policy"
 )
 
-// operation is one row of the table of routes. What a request is follows from its method, the level of its resource and
-// the query parameter, if any, that selects a sub-resource.
+// operation is something that can be asked of this server: a row of a table, and what follows from it.
 type operation struct {
+	row
+	act  policy.Action // The row's action, as policies know it.
+	rule rule          // What else needs leave; see actions.go.
+}
+
+// newOperation completes a row. It panics on an action that policies do not know, which every test would see.
+func newOperation(r row) operation {
+	return operation{row: r, act: policy.MustAction(r.action), rule: rules[r.name]}
+}
+
+// row is one row of the table of routes. What a request is follows from its method, the level of its resource and
+// the query parameter, if any, that selects a sub-resource.
+type row struct {
 	method   string
 	level    level
 	selector string // The query parameter, or "name=value", that selects it; "" for the plain operation.
@@ -37,9 +50,18 @@ func unavailable(r *request) error { return notImplemented("Operation", r.op.nam
 
 var listParams = []string{"prefix", "delimiter", "encoding-type", "max-keys"}
 
-// operations is the table: every operation of the S3 API, with a handler or with unavailable. The first row that fits is
+// operations is the table, completed.
+var operations = func() []operation {
+	all := make([]operation, len(rows))
+	for i := range rows {
+		all[i] = newOperation(rows[i])
+	}
+	return all
+}()
+
+// rows is the table: every operation of the S3 API, with a handler or with unavailable. The first row that fits is
 // the one, so rows with a selector come before the plain one.
-var operations = []operation{
+var rows = []row{
 	{"GET", levelService, "", "ListBuckets", "s3:ListAllMyBuckets", (*request).listBuckets, bodyNone, []string{"prefix", "continuation-token", "max-buckets", "bucket-region"}, false},
 
 	{"PUT", levelBucket, "", "CreateBucket", "s3:CreateBucket", (*request).createBucket, bodyXML, nil, false},
@@ -67,10 +89,10 @@ var operations = []operation{
 	{"GET", levelBucket, "metrics", "GetBucketMetricsConfiguration", "s3:GetMetricsConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "notification", "GetBucketNotificationConfiguration", "s3:GetBucketNotification", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "object-lock", "GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "ownershipControls", "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "policy", "GetBucketPolicy", "s3:GetBucketPolicy", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "policyStatus", "GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "publicAccessBlock", "GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "ownershipControls", "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", (*request).getOwnershipControls, bodyNone, nil, false},
+	{"GET", levelBucket, "policy", "GetBucketPolicy", "s3:GetBucketPolicy", (*request).getBucketPolicy, bodyNone, nil, false},
+	{"GET", levelBucket, "policyStatus", "GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", (*request).getBucketPolicyStatus, bodyNone, nil, false},
+	{"GET", levelBucket, "publicAccessBlock", "GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", (*request).getPublicAccessBlock, bodyNone, nil, false},
 	{"GET", levelBucket, "replication", "GetBucketReplication", "s3:GetReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "requestPayment", "GetBucketRequestPayment", "s3:GetBucketRequestPayment", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "session", "CreateSession", "s3express:CreateSession", unavailable, bodyNone, nil, false},
@@ -79,7 +101,7 @@ var operations = []operation{
 
 	{"PUT", levelBucket, "abac", "PutBucketAbac", "s3:PutBucketAbac", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "accelerate", "PutBucketAccelerateConfiguration", "s3:PutAccelerateConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "acl", "PutBucketAcl", "s3:PutBucketAcl", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "acl", "PutBucketAcl", "s3:PutBucketAcl", (*request).putBucketAcl, bodyXML, nil, false},
 	{"PUT", levelBucket, "analytics", "PutBucketAnalyticsConfiguration", "s3:PutAnalyticsConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "cors", "PutBucketCors", "s3:PutBucketCORS", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "encryption", "PutBucketEncryption", "s3:PutEncryptionConfiguration", unavailable, bodyNone, nil, false},
@@ -92,9 +114,9 @@ var operations = []operation{
 	{"PUT", levelBucket, "metrics", "PutBucketMetricsConfiguration", "s3:PutMetricsConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "notification", "PutBucketNotificationConfiguration", "s3:PutBucketNotification", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "object-lock", "PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "ownershipControls", "PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "policy", "PutBucketPolicy", "s3:PutBucketPolicy", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "publicAccessBlock", "PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "ownershipControls", "PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls, bodyXML, nil, false},
+	{"PUT", levelBucket, "policy", "PutBucketPolicy", "s3:PutBucketPolicy", (*request).putBucketPolicy, bodyXML, nil, false},
+	{"PUT", levelBucket, "publicAccessBlock", "PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).putPublicAccessBlock, bodyXML, nil, false},
 	{"PUT", levelBucket, "replication", "PutBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "tagging", "PutBucketTagging", "s3:PutBucketTagging", unavailable, bodyNone, nil, false},
@@ -110,16 +132,16 @@ var operations = []operation{
 	{"DELETE", levelBucket, "metadataConfiguration", "DeleteBucketMetadataConfiguration", "s3:DeleteBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "metadataTable", "DeleteBucketMetadataTableConfiguration", "s3:DeleteBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "metrics", "DeleteBucketMetricsConfiguration", "s3:PutMetricsConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "ownershipControls", "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "publicAccessBlock", "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "ownershipControls", "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls, bodyNone, nil, false},
+	{"DELETE", levelBucket, "policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy", (*request).deleteBucketPolicy, bodyNone, nil, false},
+	{"DELETE", levelBucket, "publicAccessBlock", "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).deletePublicAccessBlock, bodyNone, nil, false},
 	{"DELETE", levelBucket, "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "tagging", "DeleteBucketTagging", "s3:PutBucketTagging", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite", unavailable, bodyNone, nil, false},
 
 	{"POST", levelBucket, "metadataConfiguration", "CreateBucketMetadataConfiguration", "s3:CreateBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"POST", levelBucket, "metadataTable", "CreateBucketMetadataTableConfiguration", "s3:CreateBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
-	{"POST", levelBucket, "", "PostObject", "s3:PutObject", unavailable, bodyNone, nil, false},
+	{"POST", levelBucket, "", "PostObject", "s3:PutObject", (*request).postObject, bodyObject, nil, false},
 
 	{"GET", levelBucket, "", "ListObjects", "s3:ListBucket", (*request).listObjects, bodyNone, append([]string{"marker"}, listParams...), false},
 
@@ -133,7 +155,7 @@ var operations = []operation{
 	{"GET", levelObject, "", "GetObject", "s3:GetObject", (*request).getObject, bodyNone, append([]string{"versionId", "partNumber"}, overrideParams...), false},
 	{"HEAD", levelObject, "", "HeadObject", "s3:GetObject", (*request).getObject, bodyNone, append([]string{"versionId", "partNumber"}, overrideParams...), false},
 
-	{"PUT", levelObject, "acl", "PutObjectAcl", "s3:PutObjectAcl", unavailable, bodyNone, []string{"versionId"}, false},
+	{"PUT", levelObject, "acl", "PutObjectAcl", "s3:PutObjectAcl", (*request).putObjectAcl, bodyXML, []string{"versionId"}, false},
 	{"PUT", levelObject, "encryption", "UpdateObjectEncryption", "s3:UpdateObjectEncryption", unavailable, bodyNone, []string{"versionId"}, false},
 	{"PUT", levelObject, "legal-hold", "PutObjectLegalHold", "s3:PutObjectLegalHold", unavailable, bodyNone, []string{"versionId"}, false},
 	{"PUT", levelObject, "renameObject", "RenameObject", "s3:PutObject", unavailable, bodyNone, nil, false},

@@ -11,6 +11,7 @@ import (
 	"penstock/engine"
 	"penstock/fastapi/admin"
 	"penstock/fastapi/awschunk"
+	"penstock/fastapi/policy"
 	"penstock/fastapi/sigv4"
 )
 
@@ -73,8 +74,8 @@ func TestEveryAdminRouteHasAnAction(t *testing.T) {
 			t.Errorf("%s, or its action %s, stands for two routes", route.Name, route.Action)
 		}
 		names[route.Name], actions[route.Action] = true, true
-		if err := (&Server{}).authorise(sigv4.Identity{}, op, resource{level: levelAdmin}); err == nil {
-			t.Errorf("%s is allowed to nobody in particular", route.Name)
+		if _, ok := policy.ActionOf(route.Action); !ok {
+			t.Errorf("policies do not know the action %s of %s: name it in the table of actions", route.Action, route.Name)
 		}
 	}
 }
@@ -83,6 +84,9 @@ func TestEveryAdminRouteHasAnAction(t *testing.T) {
 // which the signature was not checked, or not on every route.
 func TestForgedSignaturesReachNothing(t *testing.T) {
 	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	// What a bucket is decides what those may who have not signed. Nothing else of the store is asked.
+	calls := newCallCount(h.store)
 	body := []byte("<x/>")
 	forge := map[string]func(q *wireRequest){
 		"anonymous": func(q *wireRequest) { q.headers = nil },
@@ -130,14 +134,15 @@ func TestForgedSignaturesReachNothing(t *testing.T) {
 					}
 				}
 				sent++
-				if r := conn.send(q); r.status != 403 && r.status != 400 {
+				// A form is signed in its body, so one that is not a form is refused as that.
+				if r := conn.send(q); r.status != 403 && r.status != 400 && !(op.name == "PostObject" && r.status == 412) {
 					t.Errorf("%s, %s, %s: got %v, want 403", op.name, name, payload, r)
 				}
 			}
 		}
 	}
-	if h.store.callCount() != 0 {
-		t.Errorf("%d forged requests made %d calls of the store", sent, h.store.callCount())
+	if made := calls.take(); len(made) != 0 {
+		t.Errorf("%d forged requests made calls of the store: %v", sent, made)
 	}
 }
 
@@ -198,12 +203,6 @@ func TestUploadRoutesAreAuthorisedAsOperations(t *testing.T) {
 		read := strings.Contains(op.action, ":Get") || strings.Contains(op.action, ":List")
 		if writes && read && op.name != "SelectObjectContent" {
 			t.Errorf("%s asks only for %s", op.name, op.action)
-		}
-	}
-	s := &Server{}
-	for i := range operations {
-		if err := s.authorise(sigv4.Identity{}, &operations[i], resource{}); err == nil {
-			t.Errorf("%s is allowed to nobody in particular", operations[i].name)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -22,16 +23,21 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"penstock/fastapi/admin"
+	"penstock/fastapi/iam"
 	"penstock/fastapi/md5lanes"
 	"penstock/fastapi/sigv4"
 )
 
 // Options configure a Server.
 type Options struct {
-	Store   Store         // Required.
-	Admin   admin.Store   // What the administration API and the metrics work on; nil means that there is neither.
-	Metrics Metrics       // Who may read the metrics, besides administrators.
-	Secrets sigv4.Secrets // Required: the secrets of the access keys that may be used.
+	Store      Store          // Required.
+	Admin      admin.Store    // What the administration API and the metrics work on; nil means that there is neither.
+	Metrics    Metrics        // Who may read the metrics, besides administrators.
+	Identities *iam.Directory // Required: who may use the store.
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+	TrustedProxies []netip.Prefix
+	// OpenBuckets creates buckets as Amazon did before April 2023: their access control lists count, and public access is not blocked.
+	OpenBuckets bool
 
 	// Audit is told of every request when it is over. It must not block: it is called on the request's way out. nil is nobody. It keeps the entry.
 	Audit func(*AuditEntry)
@@ -76,17 +82,19 @@ const writeBufferLen = 4 << 10
 
 // Server serves S3 over HTTP.
 type Server struct {
-	opts     Options
-	store    Store
-	log      *slog.Logger
-	domains  []string
-	verifier *sigv4.Verifier
-	lanes    md5lanes.Group // Of long bodies.
-	hostID   string
-	admin    *admin.API            // nil without one.
-	registry *prometheus.Registry  // Of metrics; nil without an administration API.
-	tallies  map[*operation]*tally // Never changed.
-	http     *fasthttp.Server
+	opts        Options
+	store       Store
+	log         *slog.Logger
+	domains     []string
+	verifier    *sigv4.Verifier
+	stsVerifier *sigv4.Verifier
+	states      bucketStates
+	lanes       md5lanes.Group // Of long bodies.
+	hostID      string
+	admin       *admin.API            // nil without one.
+	registry    *prometheus.Registry  // Of metrics; nil without an administration API.
+	tallies     map[*operation]*tally // Never changed.
+	http        *fasthttp.Server
 
 	ctx    context.Context // Of every call of the store; ends when Shutdown runs out of patience.
 	cancel context.CancelFunc
@@ -106,12 +114,12 @@ type Server struct {
 
 // New returns a Server; Serve starts it.
 func New(opts Options) (*Server, error) {
-	if opts.Store == nil {
-		return nil, errors.New("fastapi: Options.Store is required")
+	if opts.Store == nil || opts.Identities == nil {
+		return nil, errors.New("fastapi: Options.Store and Options.Identities are required")
 	}
 	opts.setDefaults()
 	verifier, err := sigv4.New(sigv4.Options{
-		Secrets: opts.Secrets,
+		Secrets: secrets{opts.Identities},
 		Clock:   opts.Clock,
 		Region:  opts.Region,
 		// Amazon lets whoever holds a presigned URL choose the content type, and browsers always send one.
@@ -120,7 +128,13 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, tallies: tallies()}
+	sts, err := sigv4.New(sigv4.Options{
+		Secrets: secrets{opts.Identities}, Clock: opts.Clock, Region: opts.Region, Service: "sts", AllowUnsignedContentType: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, stsVerifier: sts, tallies: tallies()}
 	if opts.Admin != nil {
 		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s})
 		s.registry = s.newRegistry(opts.Admin)
@@ -265,6 +279,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if r == nil {
 		r = s.acquire(ctx)
 		err = r.guarded((*request).start)
+	}
+	if err == nil && r.deferred {
+		err = r.guarded((*request).authoriseTags)
 	}
 	if err == nil {
 		err = r.guarded(r.op.handle)

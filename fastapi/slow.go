@@ -27,8 +27,12 @@ type document struct {
 func (r *request) slowly(work func() (document, error)) error {
 	done := make(chan slowResult, 1)
 	log, id := r.srv.log, r.id
+	missing := r.mask(errNoSuchKey)
 	r.srv.work.Go(func() {
 		doc, err := guardedWork(work, log, id)
+		if absent(err) && missing != errNoSuchKey {
+			err = missing // The answer may be written when there is no request any more to mask it for.
+		}
 		done <- slowResult{doc, err}
 	})
 	timer := time.NewTimer(answerAfter)

@@ -82,7 +82,7 @@ func sameError(got, want error) bool {
 }
 
 func TestDomainBelowADomain(t *testing.T) {
-	s, err := New(Options{Store: newFakeStore(), Secrets: testSecrets{}, Domains: []string{"example.com", ".S3.Example.com."}})
+	s, err := New(Options{Store: newFakeStore(), Identities: newDirectory(t, nil), Domains: []string{"example.com", ".S3.Example.com."}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func TestDomainBelowADomain(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", ".", "http://x", "x:80", "a b"} {
-		if _, err := New(Options{Store: newFakeStore(), Secrets: testSecrets{}, Domains: []string{bad}}); err == nil {
+		if _, err := New(Options{Store: newFakeStore(), Identities: newDirectory(t, nil), Domains: []string{bad}}); err == nil {
 			t.Errorf("domain %q is accepted", bad)
 		}
 	}
-	if _, err := New(Options{Secrets: testSecrets{}}); err == nil {
+	if _, err := New(Options{Identities: newDirectory(t, nil)}); err == nil {
 		t.Errorf("no store is accepted")
 	}
 	if _, err := New(Options{Store: newFakeStore()}); err == nil {

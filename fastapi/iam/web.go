@@ -96,6 +96,9 @@ var (
 // IsExpired reports whether a web identity was refused because its token has ended.
 func IsExpired(err error) bool { return errors.Is(err, errWebExpired) }
 
+// IsWebToken reports whether a web identity was refused because of its token.
+func IsWebToken(err error) bool { return errors.Is(err, errWebToken) }
+
 // maxWebTokenLen is Amazon's bound.
 const maxWebTokenLen = 20_000
 

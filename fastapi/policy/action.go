@@ -46,7 +46,7 @@ var actionTable = [...]struct {
 	{"s3express", OnBucket, `CreateSession`},
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
 	// The administration of this server: an action for each route of its API.
-	{"admin", OnService, `Other OpenAPI Info Cost`},
+	{"admin", OnService, `Other OpenAPI Info Cost Metrics`},
 }
 
 type actionInfo struct {

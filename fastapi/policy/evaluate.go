@@ -11,6 +11,13 @@ type Request struct {
 	values []Value // Of one key; reused.
 }
 
+// Forget drops what a request refers to, and keeps its memory for the next one.
+func (r *Request) Forget() {
+	values := r.values[:cap(r.values)]
+	clear(values)
+	*r = Request{values: values[:0]}
+}
+
 // Values tells what a request has under condition keys.
 type Values interface {
 	// Lookup appends the values of a key to dst; nothing appended means that the request has no such key. Only what a policy

@@ -13,7 +13,7 @@ import (
 	"penstock/fastapi/policy/policytest"
 )
 
-var pairs = flag.Int("pairs", 20_000, "random pairs of policies and requests to compare with the reference evaluator")
+var pairs = flag.Int("pairs", 8_000, "random pairs of policies and requests to compare with the reference evaluator")
 
 // newRNG logs its seed; SEED=n replays it.
 func newRNG(t testing.TB) *rand.Rand {

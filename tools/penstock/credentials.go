@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"penstock/fastapi/iam"
 )
 
 // Where the root pair comes from when the operator sets it. With _FILE after the name the value is in a file instead,
@@ -142,6 +144,34 @@ func rootCredentials(given credentials, drives keeper) (c credentials, fresh boo
 		return credentials{}, false, fmt.Errorf("keep the root credentials: %w", err)
 	}
 	return c, true, nil
+}
+
+// keyringFile is the name under which the store keeps what secrets and session tokens are sealed with, mode 0600 on every drive.
+const keyringFile = "keyring.json"
+
+// sealingKeys returns the keys kept on the drives, or at the first start new ones, which are then kept there. They are never in the journal,
+// where what they seal is.
+func sealingKeys(drives keeper) (*iam.Keyring, error) {
+	data, err := drives.Meta(keyringFile)
+	if err != nil {
+		return nil, fmt.Errorf("sealing keys: %w", err)
+	}
+	if data != nil {
+		ring, err := iam.ParseKeyring(data)
+		if err != nil {
+			// A new one would make every access key worthless, so that is for somebody to decide.
+			return nil, fmt.Errorf("%s on the drives: %w; restore it, or remove it and create all access keys anew", keyringFile, err)
+		}
+		return ring, nil
+	}
+	ring := iam.NewKeyring()
+	if data, err = ring.Marshal(); err == nil {
+		err = drives.SetMeta(keyringFile, append(data, '\n'))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep the sealing keys: %w", err)
+	}
+	return ring, nil
 }
 
 // generateCredentials makes a pair of the usual lengths, 20 and 40, of letters and digits that every shell, URL and

@@ -12,6 +12,7 @@ import (
 	"penstock/engine"
 	"penstock/fastapi"
 	"penstock/fastapi/admin"
+	"penstock/fastapi/iam"
 	"penstock/numa"
 )
 
@@ -26,6 +27,7 @@ const (
 type store interface {
 	fastapi.Store
 	admin.Store
+	iam.Store
 	keeper
 	Close(ctx context.Context) error
 }

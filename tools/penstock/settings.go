@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -43,6 +44,10 @@ type settings struct {
 
 	region  string // "" = any, announced as fastapi.DefaultRegion.
 	domains []string
+
+	trustedProxies []netip.Prefix
+	newBuckets     string // "private" or "open".
+
 	tlsCert string
 	tlsKey  string
 
@@ -70,7 +75,7 @@ const defaultAddress = "127.0.0.1:9000"
 // newSettings returns the defaults and the flags that change them.
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
-		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin",
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private",
 		auditLogFiles: 10, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
@@ -86,6 +91,10 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(textValue(&s.region, "NAME"), "region",
 		"region this node is in; unless set it says "+fastapi.DefaultRegion+" and takes requests signed for any")
 	flags.Var(domainsValue(&s.domains), "domain", "also serve buckets as hosts below this domain; may be given again")
+	flags.Var(networksValue(&s.trustedProxies), "trusted-proxy",
+		"believe X-Forwarded-For and X-Forwarded-Proto of proxies in this network; may be given again")
+	flags.Var(choiceValue(&s.newBuckets, "private", "open"), "new-buckets",
+		"private: as with Amazon today, public access is blocked and access control lists mean nothing until somebody changes that; open: neither, as before 2023")
 	flags.Var(textValue(&s.tlsCert, "FILE"), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes")
 	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
 	flags.Var(choiceValue(&s.metrics, "admin", "open"), "metrics",
@@ -227,6 +236,27 @@ func addressValue(p *string) *value {
 			return fmt.Errorf("port of %q is not a number from 0 to 65535", s)
 		}
 		*p = s
+		return nil
+	}}
+}
+
+// networksValue adds a network each time, or a single address.
+func networksValue(p *[]netip.Prefix) *value {
+	return &value{kind: "NETWORK", list: true, text: func() string {
+		var all []string
+		for _, network := range *p {
+			all = append(all, network.String())
+		}
+		return strings.Join(all, ",")
+	}, set: func(s string) error {
+		network, err := netip.ParsePrefix(s)
+		if addr, addrErr := netip.ParseAddr(s); addrErr == nil {
+			network, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("%q is not a network such as 10.0.0.0/8, or an address", s)
+		}
+		*p = append(*p, network.Masked())
 		return nil
 	}}
 }

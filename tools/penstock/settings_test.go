@@ -41,6 +41,8 @@ func TestPrecedence(t *testing.T) {
 		"io":              {"ring", "threads", "ring-plain"},
 		"region":          {"eu-1", "eu-2", "eu-3"},
 		"domain":          {"s3.one", "s3.two", "s3.three"},
+		"trusted-proxy":   {"10.0.0.0/8", "192.168.1.1/32", "fd00::/8"},
+		"new-buckets":     {"open", "private", "open"},
 		"log-level":       {"debug", "warn", "error"},
 		"log-format":      {"json", "text", "auto"},
 		"journal-segment": {"8MiB", "16MiB", "auto"},

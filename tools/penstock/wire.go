@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/tls"
 	"errors"
 	"log/slog"
 
 	"penstock/engine"
 	"penstock/fastapi"
+	"penstock/fastapi/iam"
 )
 
 // openStore opens the engine. What the operator gave wrong comes back as it is; everything else is a failure.
@@ -25,15 +25,29 @@ func openStore(ctx context.Context, o engine.Options) (store, error) {
 
 // newFront puts the S3 front end before a store.
 func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, logger *slog.Logger) (front, error) {
+	keyring, err := sealingKeys(store)
+	if err != nil {
+		return nil, err
+	}
+	identities, err := iam.Open(iam.Options{
+		Store: store, Keyring: keyring, RootAccessKey: root.AccessKey, RootSecret: root.SecretKey, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
 	audit, err := newAudit(s, logger)
 	if err != nil {
 		return nil, err
 	}
 	options := fastapi.Options{
-		Store:     store,
-		Admin:     store,
-		Metrics:   fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
-		Secrets:   rootAlone{root},
+		Store:      store,
+		Admin:      store,
+		Metrics:    fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
+		Identities: identities,
+
+		TrustedProxies: s.trustedProxies,
+		OpenBuckets:    s.newBuckets == "open",
+
 		Region:    s.region,
 		Domains:   s.domains,
 		TLSConfig: tlsConfig,
@@ -62,17 +76,6 @@ func (f *auditedFront) Shutdown(ctx context.Context) error {
 	err := f.Server.Shutdown(ctx)
 	f.audit.close()
 	return err
-}
-
-// rootAlone knows one pair and no other identity.
-type rootAlone struct{ root credentials }
-
-// Lookup returns the secret of an access key.
-func (r rootAlone) Lookup(accessKey string) (secret string, version uint64, ok bool) {
-	if !hmac.Equal([]byte(accessKey), []byte(r.root.AccessKey)) {
-		return "", 0, false
-	}
-	return r.root.SecretKey, 1, true
 }
 
 // rebuildIndex opens the store with its index made anew, and closes it again.

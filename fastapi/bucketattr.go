@@ -1,0 +1,44 @@
+package fastapi
+
+import (
+	"slices"
+
+	"penstock/engine"
+)
+
+// The configuration of a bucket is kept as attributes of it:
+//
+//	policy               the document of its policy, as sent
+//	public-access-block  four digits, 1 or 0, in the order of publicBlock's fields; "none" when it was removed; by default all are 1
+//	ownership            of its objects; "none" when the rule was removed; by default BucketOwnerEnforced
+//	acl                  its access control list; by default its owner may do everything and nobody else anything; see acl.go
+const (
+	attrPolicy      = "policy"
+	attrPublicBlock = "public-access-block"
+	attrOwnership   = "ownership"
+	attrACL         = "acl"
+
+	removed = "none" // What was removed differs from what was never set.
+)
+
+// setBucketAttr sets an attribute of the request's bucket, or with "" removes it. check, if given, sees the bucket as it is at that
+// moment, between all other changes of it.
+func (r *request) setBucketAttr(name, value string, check func(*engine.BucketInfo) error) error {
+	return r.srv.store.UpdateBucket(r.srv.ctx, r.bucket, func(b engine.BucketInfo) ([]engine.Attr, error) {
+		if check != nil {
+			if err := check(&b); err != nil {
+				return nil, err
+			}
+		}
+		return withAttr(b.Attrs, name, value), nil
+	})
+}
+
+// withAttr returns attributes with one of them set, or with "" removed.
+func withAttr(attrs []engine.Attr, name, value string) []engine.Attr {
+	attrs = slices.DeleteFunc(slices.Clone(attrs), func(a engine.Attr) bool { return a.Name == name })
+	if value != "" {
+		attrs = append(attrs, engine.Attr{Name: name, Value: value})
+	}
+	return attrs
+}

@@ -1,0 +1,211 @@
+package fastapi
+
+import (
+	"io"
+	"net/url"
+	"strings"
+
+	"penstock/engine"
+)
+
+// postObject answers PostObject: an upload by a form. It is a PutObject in another dress, and needs leave as one.
+func (r *request) postObject() error {
+	if r.auth.Payload.Mode.Streaming() {
+		return errInvalidRequest.message("The body of a form is not made of chunks.")
+	}
+	b := &body{r: r, size: -1}
+	b.openWire()
+	f, err := r.readForm(&b.wire)
+	if err != nil {
+		return err
+	}
+	if err := r.authenticateForm(f); err != nil {
+		return err
+	}
+	if err := r.openForm(f); err != nil {
+		return err
+	}
+	limits, err := r.checkForm(f)
+	if err != nil {
+		return err
+	}
+	var n needs
+	r.formNeeds(&n)
+	for i := range n.list[:n.n] {
+		if err := r.allow(&n.list[i]); err != nil {
+			return err
+		}
+	}
+	if err := refuseUnsupported(&f.headers); err != nil {
+		return err
+	}
+	info, err := r.storeForm(b, f, limits)
+	if err != nil {
+		return err
+	}
+	// What follows the file is nothing to us, and read so that the connection can go on.
+	if _, err := io.CopyN(io.Discard, &b.wire, maxDrainLen); err == io.EOF {
+		r.bodyDone = true
+	}
+	return r.answerForm(f, &info)
+}
+
+// openForm makes the request one about the object that the form names.
+func (r *request) openForm(f *form) error {
+	if bucket, ok := f.lookup("bucket"); ok && bucket != r.bucket {
+		return errAccessDenied.message("The form is for another bucket.")
+	}
+	key, ok := f.lookup("key")
+	if !ok || key == "" {
+		return invalidArgument("Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.", "key", "")
+	}
+	key = strings.ReplaceAll(key, "${filename}", f.name)
+	if key == "" {
+		return invalidArgument("User key must have a length greater than 0.", "key", "")
+	}
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	r.form, r.key, r.level = f, key, levelObject
+	return nil
+}
+
+// checkForm holds the form to its policy, if it has one, and returns the bounds of the file's length.
+func (r *request) checkForm(f *form) (formPolicy, error) {
+	limits := formPolicy{max: engine.MaxPutLen}
+	encoded, ok := f.lookup("policy")
+	if !ok {
+		return limits, nil
+	}
+	p, err := parseFormPolicy(encoded)
+	if err != nil {
+		return limits, err
+	}
+	if p.max < 0 || p.max > engine.MaxPutLen {
+		p.max = engine.MaxPutLen
+	}
+	return *p, p.check(f, r.bucket, r.key, r.srv.opts.Clock())
+}
+
+// formNeeds are what writeNeeds are for a PutObject.
+func (r *request) formNeeds(n *needs) {
+	n.object(r, actPutObject)
+	if _, ok := r.form.lookup("acl"); ok {
+		n.object(r, actPutObjectACL)
+	}
+	if r.form.get("tagging") != "" {
+		n.object(r, actPutTagging)
+	}
+	if r.form.get("x-amz-object-lock-mode") != "" || r.form.get("x-amz-object-lock-retain-until-date") != "" {
+		n.object(r, actPutRetention)
+	}
+	if r.form.get("x-amz-object-lock-legal-hold") != "" {
+		n.object(r, actPutLegalHold)
+	}
+}
+
+// storeForm puts the file.
+func (r *request) storeForm(b *body, f *form, limits formPolicy) (engine.ObjectInfo, error) {
+	if f.get("tagging") != "" {
+		return engine.ObjectInfo{}, notImplemented("Field", "tagging")
+	}
+	want, err := readChecksum(&f.headers)
+	if err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	if want.trailer {
+		return engine.ObjectInfo{}, errInvalidRequest.message("A form has no trailers.")
+	}
+	if want.alg == algNone {
+		want.alg = algCRC64NVME
+	}
+	attrs, err := readMetadata(&f.headers)
+	if err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	state, err := r.stateOf(r.bucket)
+	if err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	list, err := r.newACL(&state.info)
+	if err != nil {
+		return engine.ObjectInfo{}, err
+	}
+	b.want, b.src = want, &formFile{src: f.file, limits: limits}
+	b.sum = want.alg.newHash()
+	b.md5 = r.srv.newMD5(-1)
+	defer b.close()
+	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: withAttr(attrs, attrACL, list), Finish: b.finish})
+}
+
+// formFile reads the file of a form, and refuses one that is not as long as its policy wants.
+type formFile struct {
+	src    io.Reader
+	limits formPolicy
+	n      int64
+}
+
+func (f *formFile) Read(p []byte) (int, error) {
+	n, err := f.src.Read(p)
+	f.n += int64(n)
+	switch {
+	case f.n > f.limits.max:
+		return 0, errEntityTooLarge.with("ProposedSize", itoa64(f.n)).with("MaxSizeAllowed", itoa64(f.limits.max))
+	case err == io.EOF && f.n < f.limits.min:
+		return 0, errEntityTooSmall.with("ProposedSize", itoa64(f.n)).with("MinSizeAllowed", itoa64(f.limits.min))
+	case err != nil && err != io.EOF:
+		err = formError(err)
+	}
+	return n, err
+}
+
+// answerForm answers as the form asks: with a redirection, a document, or next to nothing.
+func (r *request) answerForm(f *form, info *engine.ObjectInfo) error {
+	r.setETag(info.ETag)
+	for _, h := range versionMade(info) {
+		r.setHeader(h.name, h.value)
+	}
+	location := r.objectURL()
+	r.setHeader("Location", location)
+	target := f.get("success_action_redirect")
+	if target == "" {
+		target = f.get("redirect")
+	}
+	if u, err := url.Parse(target); err == nil && target != "" && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		query := "bucket=" + url.QueryEscape(r.bucket) + "&key=" + url.QueryEscape(r.key) + "&etag=" + url.QueryEscape(`"`+info.ETag+`"`)
+		if u.RawQuery != "" {
+			query = u.RawQuery + "&" + query
+		}
+		u.RawQuery = query
+		r.setHeader("Location", u.String())
+		return r.answerEmpty(303)
+	}
+	switch f.get("success_action_status") {
+	case "200":
+		return r.answerEmpty(200)
+	case "201":
+		w := newXML("PostResponse", 256+2*len(r.key))
+		w.text("Location", location)
+		w.text("Bucket", r.bucket)
+		w.text("Key", r.key)
+		w.etag(info.ETag)
+		w.close("PostResponse")
+		err := r.answerXML(w)
+		r.ctx.Response.SetStatusCode(201)
+		return err
+	}
+	return r.answerEmpty(204)
+}
+
+// objectURL is the URL of the object that a form has put.
+func (r *request) objectURL() string {
+	scheme := "http://"
+	if r.secure() {
+		scheme = "https://"
+	}
+	path := "/"
+	if _, virtual := virtualBucket(r.host, r.srv.domains); !virtual {
+		path += r.bucket + "/"
+	}
+	return string(appendURLEncoded([]byte(scheme+r.host+path), r.key))
+}
