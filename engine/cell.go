@@ -53,6 +53,7 @@ type cell struct {
 	deaths       chan struct{} // Of capacity 1: some volume may have died.
 	ledger       *ledger       // What is known to be missing.
 	healer       *healer
+	scrubber     *scrubber
 	front        atomic.Int64 // Counts what clients have the drives do, for what goes on in the background.
 
 	stop       context.CancelFunc // Ends the cell's own goroutines.
@@ -91,6 +92,7 @@ type limits struct {
 	soonest    time.Duration // and at most so often when that would free space.
 	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
 	heal       time.Duration // The healer looks for what is missing, and for what can be healed now.
+	settle     time.Duration // After a start, scrubbing lets everything else go first.
 	again      time.Duration // It tries again what it could not heal; each time later.
 }
 
@@ -98,7 +100,7 @@ var defaultLimits = limits{
 	write: 5 * time.Second, hedge: 300 * time.Millisecond, read: 10 * time.Second, fence: 2 * time.Second, create: 10 * time.Second,
 	stall: 30 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
 	checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
-	heal: time.Second, again: 5 * time.Second,
+	heal: time.Second, again: 5 * time.Second, settle: time.Minute,
 }
 
 func newCell(opts *Options, id int, cluster drive.ID) *cell {
@@ -116,7 +118,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		deaths:       make(chan struct{}, 1),
 		ledger:       newLedger(opts.Clock),
 	}
-	c.healer = newHealer(c)
+	c.healer, c.scrubber = newHealer(c), newScrubber(c)
 	if opts.tune != nil {
 		opts.tune(c)
 	}
@@ -167,6 +169,7 @@ func (c *cell) run() {
 	c.stop = cancel
 	c.tasks.Go(func() { c.supervise(ctx) })
 	c.tasks.Go(func() { c.healer.run(ctx) })
+	c.tasks.Go(func() { c.scrubber.run(ctx) })
 }
 
 // close stops the cell in an orderly way: what is acknowledged is in the flushed index, so that the next start has nothing to replay.

@@ -67,9 +67,9 @@ func (c *cell) stripeOf(vol *volume.Volume, ref extentRef) (s stripeAt, found bo
 	return s, err == nil, err
 }
 
-// eachPiece calls do, on several goroutines, with the rows of all live stripes that meet one of the ranges, at most maxRows of them at a time, and,
+// eachPiece calls do, on so many goroutines, with the rows of all live stripes that meet one of the ranges, at most maxRows of them at a time, and,
 // if dead is positive, with all the space between and behind them up to that offset. It ends early at the first error.
-func (c *cell) eachPiece(ctx context.Context, vol *volume.Volume, ranges []meta.Range, maxRows int, dead int64, do func(context.Context, piece) error) error {
+func (c *cell) eachPiece(ctx context.Context, vol *volume.Volume, ranges []meta.Range, maxRows int, dead int64, steps int, do func(context.Context, piece) error) error {
 	refs, err := c.liveStripes(vol)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (c *cell) eachPiece(ctx context.Context, vol *volume.Volume, ranges []meta.
 	defer cancel(nil)
 	work := make(chan piece)
 	var workers sync.WaitGroup
-	for range healSteps {
+	for range steps {
 		workers.Go(func() {
 			for p := range work {
 				if ctx.Err() == nil {
@@ -178,7 +178,7 @@ func (c *cell) fill(ctx context.Context, h *healer, vol *volume.Volume, moves []
 			f.lost = f.lost.With(r.Shard())
 		}
 	}
-	err = c.eachPiece(ctx, vol, everything(vol), erasure.MaxRows, dead, func(ctx context.Context, p piece) error {
+	err = c.eachPiece(ctx, vol, everything(vol), erasure.MaxRows, dead, healSteps, func(ctx context.Context, p piece) error {
 		began := time.Now()
 		n, err := f.piece(ctx, p)
 		if err != nil {
@@ -306,12 +306,17 @@ func (c *cell) mendRanges(ctx context.Context, h *healer, vol *volume.Volume, sh
 	if len(ranges) == 0 {
 		return nil
 	}
+	if meets(ranges, 0, vol.Start()) {
+		if err := c.mendHeader(ctx, vol, shard); err != nil {
+			return err
+		}
+	}
 	if vol.Class() == volume.Journal {
 		return c.mendJournal(ctx, h, vol, shard, ranges)
 	}
 	var mu sync.Mutex
 	var errs []error
-	err := c.eachPiece(ctx, vol, ranges, 1, 0, func(ctx context.Context, p piece) error {
+	err := c.eachPiece(ctx, vol, ranges, 1, 0, healSteps, func(ctx context.Context, p piece) error {
 		began := time.Now()
 		n, err := c.mendRow(ctx, *p.stripe, p.firstRow, shard)
 		if errors.Is(err, errCorrupt) { // The others may yet be mended.
@@ -330,6 +335,22 @@ func (c *cell) mendRanges(ctx context.Context, h *healer, vol *volume.Volume, sh
 		err = fmt.Errorf("%d rows are beyond repair, the first: %w", len(errs), errs[0])
 	}
 	return err
+}
+
+// mendHeader writes the header of a segment again if it is wrong.
+func (c *cell) mendHeader(ctx context.Context, vol *volume.Volume, shard int) error {
+	wrong, err := c.set.HeaderWrong(ctx, vol, shard)
+	if err == nil && !wrong {
+		return nil
+	}
+	if err := c.set.MendHeader(vol, shard); err != nil {
+		return err
+	}
+	c.stats.mendedLen.Add(vol.Start())
+	if wrong, err = c.set.HeaderWrong(ctx, vol, shard); err != nil || wrong {
+		return fmt.Errorf("header of shard %d of volume %s: %w", shard, volume.Name(vol.ID()), errStubborn)
+	}
+	return nil
 }
 
 // mendRow looks at one unit, and writes it again if it is wrong.

@@ -117,6 +117,10 @@ type Stats struct {
 	CorruptUnits                  uint64 // Units that a drive returned and that did not match their checksum.
 	StripeRetries                 uint64 // Stripes written again because a drive failed under them.
 	VolumesFreed, Checkpoints     uint64
+	MissingShards                 int64  // Shards that are not what they should be, now.
+	HealedShards, HealedLen       uint64 // Shards made anew or moved, and bytes written for that.
+	MendedLen                     uint64 // Bytes written again in place.
+	ScrubLen, ScrubFound          uint64 // Bytes read by scrubbing, and what it has found: units and blocks that were not what was written.
 	Failovers                     uint64 // Times an index was replaced because it, its drive or the journal failed.
 }
 
@@ -149,6 +153,13 @@ func (s *Store) Stats() Stats {
 		t.StripeRetries += uint64(c.stats.stripeRetries.Load())
 		t.VolumesFreed += uint64(c.stats.volumesFreed.Load())
 		t.Checkpoints += uint64(c.stats.checkpoints.Load())
+		missing, _, _ := c.ledger.counts()
+		t.MissingShards += int64(missing)
+		t.HealedShards += uint64(c.stats.healedShards.Load())
+		t.HealedLen += uint64(c.stats.healedLen.Load())
+		t.MendedLen += uint64(c.stats.mendedLen.Load())
+		t.ScrubLen += uint64(c.scrubber.read.Load())
+		t.ScrubFound += uint64(c.scrubber.found.Load())
 		t.Failovers += uint64(c.stats.failovers.Load())
 	}
 	return t

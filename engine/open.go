@@ -101,6 +101,12 @@ func (o *Options) check() error {
 	if o.Memory == 0 {
 		o.Memory = DefaultMemory()
 	}
+	if o.ScrubPeriod == 0 {
+		o.ScrubPeriod = defaultScrubPeriod
+	}
+	if o.ScrubRate == 0 {
+		o.ScrubRate = defaultScrubRate
+	}
 	if len(o.Topology.Nodes) == 0 {
 		o.Topology.Nodes = []numa.Node{{ID: 0}}
 	}

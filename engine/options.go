@@ -30,6 +30,11 @@ type Options struct {
 	// limit but that clients go first.
 	HealRate int64
 
+	// ScrubPeriod is the time in which every segment is verified; 0 means 14 days, less than 0 that none is unless that is asked for.
+	ScrubPeriod time.Duration
+	// ScrubRate is how many bytes a second scrubbing may read in a cell; 0 means 100 MiB.
+	ScrubRate int64
+
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
 

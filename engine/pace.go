@@ -30,6 +30,12 @@ const (
 
 func newPacer(rate int64, front *atomic.Int64) *pacer { return &pacer{rate: rate, front: front} }
 
+func (p *pacer) setRate(rate int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
+}
+
 // pause waits until the next piece of work may begin, after one that moved n bytes and took so long. It returns ctx's error if that ends first.
 func (p *pacer) pause(ctx context.Context, n int64, took time.Duration) error {
 	if d := p.delay(time.Now(), n, took); d > 0 {

@@ -276,3 +276,53 @@ func (s *Set) freeAll(list []*Retired) {
 		}
 	}
 }
+
+// HeaderWrong reports whether the header of a shard's segment is not what it should be. Who reads the segment does not need it, but the next start
+// does.
+func (s *Set) HeaderWrong(ctx context.Context, v *Volume, i int) (bool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.Timeout, ErrTimeout)
+	defer cancel()
+	p := v.seats.Load()
+	f := p.file(i)
+	if f == nil {
+		return false, fmt.Errorf("shard %d of %v: %w", i, v, ErrNoDrives)
+	}
+	block := drive.Aligned(headerLen)
+	if err := drive.Do(ctx, &drive.Op{Kind: drive.Read, File: f, Bufs: [][]byte{block}}); err != nil {
+		return false, err
+	}
+	if v.seats.Load() != p {
+		return false, nil // Moved meanwhile.
+	}
+	h, err := parseHeader(block)
+	return err != nil || h.Class != v.Class() || h.Volume != v.ID() || h.Shard != i || h.Seg != f.Seg() || h.Drives[i] != p.drives[i], nil
+}
+
+// MendHeader writes the header of a shard's segment again. A drive that does not take it is given up. The caller has pinned v.
+func (s *Set) MendHeader(v *Volume, i int) error {
+	if !s.enter() {
+		return ErrClosed
+	}
+	defer s.tasks.Done()
+	v.placing <- struct{}{} // The placement must not change while it is written.
+	defer func() { <-v.placing }()
+	p := v.seats.Load()
+	f := p.file(i)
+	if f == nil {
+		return fmt.Errorf("shard %d of %v: %w", i, v, ErrNoDrives)
+	}
+	// Placed anew: where all shards are may not be what any header says so far.
+	next := *p
+	next.placed = s.nextNumber()
+	h := v.header
+	h.Shard, h.Drives, h.Placed = i, next.drives, next.placed
+	_, errs := parallel(s, p.members[i:i+1], func(int) (struct{}, error) {
+		return struct{}{}, s.writeHeader(f, h)
+	}, nil)
+	if errs[0] != nil {
+		s.fail(p.members[i], fmt.Errorf("header of %v: %w", v, errs[0]))
+		return errs[0]
+	}
+	v.seats.Store(&next)
+	return nil
+}

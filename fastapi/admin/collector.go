@@ -64,6 +64,12 @@ var storeMetrics = []metric[stats]{
 	counter("stripe_retries_total", "Stripes written again because a drive failed under them.", nil, func(s stats) float64 { return float64(s.StripeRetries) }),
 	counter("volumes_freed_total", "Volumes whose segments were given up to be used again.", nil, func(s stats) float64 { return float64(s.VolumesFreed) }),
 	counter("index_checkpoints_total", "Copies of the index made on other drives.", nil, func(s stats) float64 { return float64(s.Checkpoints) }),
+	gauge("ailing_shards", "Shards that are not what they should be: lost, rotten or unreadable.", nil, func(s stats) float64 { return float64(s.MissingShards) }),
+	counter("healed_shards_total", "Shards made anew on other drives, or moved there.", nil, func(s stats) float64 { return float64(s.HealedShards) }),
+	counter("healed_bytes_total", "Bytes written for shards that were made anew or moved.", nil, func(s stats) float64 { return float64(s.HealedLen) }),
+	counter("mended_bytes_total", "Bytes written again in place because they were not what was written.", nil, func(s stats) float64 { return float64(s.MendedLen) }),
+	counter("scrub_bytes_total", "Bytes read by scrubbing.", nil, func(s stats) float64 { return float64(s.ScrubLen) }),
+	counter("scrub_findings_total", "Units and blocks that scrubbing found not to be what was written.", nil, func(s stats) float64 { return float64(s.ScrubFound) }),
 	counter("index_replaced_total", "Times the index was replaced because it, its drive or the journal failed.", nil, func(s stats) float64 { return float64(s.Failovers) }),
 }
 

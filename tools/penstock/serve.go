@@ -157,6 +157,9 @@ func (s *settings) storeOptions(topology numa.Topology, logger *slog.Logger) eng
 		IO:             rung,
 		JournalSegment: s.journalSegment,
 		BulkSegment:    s.bulkSegment,
+		HealRate:       s.healRate,
+		ScrubRate:      s.scrubRate,
+		ScrubPeriod:    time.Duration(s.scrubDays) * 24 * time.Hour, // Negative when unset: never.
 		Logger:         logger,
 	}
 }

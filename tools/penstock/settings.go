@@ -41,6 +41,9 @@ type settings struct {
 	io             string
 	journalSegment int64 // 0 = chosen from the size of the drives.
 	bulkSegment    int64
+	healRate       int64 // Bytes a second; 0 = no limit.
+	scrubRate      int64 // Bytes a second; 0 = the engine's default.
+	scrubDays      int   // unset = never.
 
 	region  string // "" = any, announced as fastapi.DefaultRegion.
 	domains []string
@@ -76,7 +79,7 @@ const defaultAddress = "127.0.0.1:9000"
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
 		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private",
-		auditLogFiles: 10, logLevel: "info", logFormat: "auto",
+		auditLogFiles: 10, scrubDays: 14, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags.SortFlags = false // In the order of importance, as listed here.
@@ -108,6 +111,9 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(choiceValue(&s.logFormat, "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal")
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
 	flags.Var(sizeValue(&s.bulkSegment, engine.MinBulkSegment, "auto"), "bulk-segment", "size of a new bulk segment on each drive")
+	flags.Var(sizeValue(&s.healRate, 1<<20, "all"), "heal-rate", "bytes a second that healing and moving shards may write; all is no limit but that clients go first")
+	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")
+	flags.Var(sizeValue(&s.scrubRate, 1<<20, "auto"), "scrub-rate", "bytes a second that verifying may read; auto is 100MiB")
 	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
 	return s, flags
 }

@@ -47,6 +47,9 @@ func TestPrecedence(t *testing.T) {
 		"log-format":      {"json", "text", "auto"},
 		"journal-segment": {"8MiB", "16MiB", "auto"},
 		"bulk-segment":    {"32MiB", "64MiB", "128MiB"},
+		"heal-rate":       {"1MiB", "64MiB", "all"},
+		"scrub-days":      {"7", "30", "never"},
+		"scrub-rate":      {"1MiB", "64MiB", "auto"},
 	}
 	const drives = "/a /b /c "
 	flags.VisitAll(func(f *pflag.Flag) {
