@@ -223,6 +223,10 @@ func (j *stripeJob) put(ctx context.Context, c *cell) error {
 	}
 }
 
+// writePatience is how many times the limit is waited for more drives than parity can replace. Then it is not they that hang: the
+// machine was stopped or is starved, or all of them share what is. To give them all up would turn a pause into an outage.
+const writePatience = 6
+
 // writeAt writes every column at the placement and reports whether all are durable. Those that are not have failed their drives.
 func (j *stripeJob) writeAt(c *cell, p placement) bool {
 	n := j.stripe.K + j.stripe.M
@@ -253,7 +257,8 @@ func (j *stripeJob) writeAt(c *cell, p placement) bool {
 		submit = append(submit, &ops[i])
 	}
 	drive.Submit(submit)
-	group.wait(c.limits.write)
+	for waited := 1; !group.wait(c.limits.write) && waited < writePatience && group.pending() > j.stripe.M; waited++ {
+	}
 	for i := range n {
 		switch {
 		case !finished[i].Load():

@@ -34,6 +34,7 @@ type cell struct {
 	drives                                []drive.Drive // Present ones.
 	absent                                []string      // Paths given that hold no usable drive.
 	watch                                 map[drive.ID]*driveWatch
+	hedger                                *hedger
 	set                                   *volume.Set
 	cache                                 *blobCache
 
@@ -58,7 +59,7 @@ type cell struct {
 
 	stop       context.CancelFunc // Ends the cell's own goroutines.
 	tasks      sync.WaitGroup
-	background gate // Of short goroutines that reads leave behind.
+	background gate // Of goroutines that may outlive what started them.
 
 	stats cellStats
 }
@@ -66,6 +67,7 @@ type cell struct {
 // cellStats count since start.
 type cellStats struct {
 	degradedReads atomic.Int64 // Reads that had to reconstruct.
+	hedgedReads   atomic.Int64 // Reads of stripes that stopped waiting for a slow drive.
 	parkedReads   atomic.Int64 // Times that a slow reader's memory was given to others.
 	corruptUnits  atomic.Int64 // Units a drive returned that did not match their checksum.
 	stripeRetries atomic.Int64 // Stripes written again because a drive failed under them.
@@ -80,10 +82,12 @@ type cellStats struct {
 // limits say how long the cell waits for what, and how often it does what it does by itself.
 type limits struct {
 	write      time.Duration // A drive that has not finished a write is given up: the store promises to fence one that hangs within 5 s.
-	hedge      time.Duration // A read that could be reconstructed instead stops waiting.
+	hedge      time.Duration // A read that could be reconstructed instead stops waiting, at the latest, if there is credit for it (hedger);
+	hedgeLeast time.Duration // and at the soonest: below, the scheduler's whims look like a slow drive.
 	read       time.Duration // A read waits when there is nothing left to reconstruct from.
-	fence      time.Duration // A drive that has not answered one more read since is given up.
+	fence      time.Duration // A drive from which no read comes back is given up: the store promises to fence one that hangs within 2 s.
 	create     time.Duration // A drive is given up while a volume is made: longer, because taking space may wait for other work of the file system.
+	open       time.Duration // A drive that does not answer is given up at the start: longer still, because it may have to spin up.
 	stall      time.Duration // A drive on which a checkpoint or the index makes no progress is given up.
 	poll       time.Duration // The recycler looks at volumes that something still holds back.
 	look       time.Duration // It looks at all volumes.
@@ -97,7 +101,8 @@ type limits struct {
 }
 
 var defaultLimits = limits{
-	write: 5 * time.Second, hedge: 300 * time.Millisecond, read: 10 * time.Second, fence: 2 * time.Second, create: 10 * time.Second,
+	write: 4 * time.Second, hedge: 300 * time.Millisecond, hedgeLeast: 10 * time.Millisecond, read: 10 * time.Second,
+	fence: 1500 * time.Millisecond, create: 4500 * time.Millisecond, open: 10 * time.Second,
 	stall: 30 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
 	checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
 	heal: time.Second, again: 5 * time.Second, settle: time.Minute,
@@ -122,6 +127,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 	if opts.tune != nil {
 		opts.tune(c)
 	}
+	c.hedger = newHedger(&c.limits)
 	return c
 }
 
@@ -170,6 +176,7 @@ func (c *cell) run() {
 	c.tasks.Go(func() { c.supervise(ctx) })
 	c.tasks.Go(func() { c.healer.run(ctx) })
 	c.tasks.Go(func() { c.scrubber.run(ctx) })
+	c.tasks.Go(func() { newStallWatch(c).run(ctx) })
 }
 
 // close stops the cell in an orderly way: what is acknowledged is in the flushed index, so that the next start has nothing to replay.

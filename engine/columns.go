@@ -85,9 +85,9 @@ func (c *cell) readColumns(cs *columns, shards erasure.Set, lastResort bool) (ba
 	a := c.startAttempt(cs.vol, cs.ext.Off, cs.buf, runs, lastResort, func(run erasure.Run) [][]byte {
 		return [][]byte{cs.column[run.Shard]}
 	})
-	bad = a.finish(c.limits.read)
+	bad = a.finishPatiently()
 	for i, run := range runs {
-		if a.ops[i].state.Load() != readOver {
+		if !a.ops[i].Over() {
 			silent = silent.With(run.Shard)
 		}
 	}

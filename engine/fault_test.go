@@ -31,6 +31,14 @@ func holderOf(t testing.TB, s *Store, key string) drive.Drive {
 	return h.(*handle).c.set.Get(blob.Extents[0].Volume).Shard(0).Drive()
 }
 
+// overdue returns how many reads were given up on and are not over.
+func overdue(s *Store) (n int64) {
+	for _, d := range s.cells[0].drives {
+		n += d.Watch().Overdue()
+	}
+	return n
+}
+
 // TestLastResort: with more drives failed than parity allows, those that still read are asked again.
 func TestLastResort(t *testing.T) {
 	drives := memDrives(6, 0)
@@ -86,7 +94,7 @@ func TestReadsHang(t *testing.T) {
 	plan.Add(drive.Rule{On: drive.OnRead, Drive: hanging, Times: -1, Do: drive.Hang})
 	mustGet(t, s, testBucket, "large", want)
 	mustGet(t, s, testBucket, "small", want[:5000])
-	for range maxOverdue + 2 {
+	for range drive.MaxOverdue + 2 {
 		if h, err := s.Open(t.Context(), testBucket, "large", CurrentVersion); err != nil {
 			t.Fatal(err)
 		} else {
@@ -100,7 +108,7 @@ func TestReadsHang(t *testing.T) {
 	}
 	eventually(t, "the drive is fenced", func() bool { return !s.cells[0].set.Healthy(hanging) })
 	hung := plan.Hung()
-	if hung > maxOverdue+4 {
+	if hung > drive.MaxOverdue+4 {
 		t.Errorf("%d reads hang", hung)
 	}
 	mustGet(t, s, testBucket, "large", want)
@@ -134,7 +142,7 @@ func TestSlowReads(t *testing.T) {
 	if !s.cells[0].set.Healthy(slow) {
 		t.Error("a drive that is only slow was given up")
 	}
-	eventually(t, "no read is overdue", func() bool { return s.cells[0].watch[slow].overdue.Load() == 0 })
+	eventually(t, "no read is overdue", func() bool { return overdue(s) == 0 })
 }
 
 // workload does some of everything and tells the oracle. Errors are allowed; violations are not.

@@ -113,6 +113,7 @@ type Stats struct {
 	JournalWrites                 uint64 // Shard blocks written.
 	JournalFailovers              uint64 // Journal volumes given up because of a drive.
 	DegradedReads                 uint64 // Reads that had to reconstruct.
+	HedgedReads                   uint64 // Of these, those that stopped waiting for a slow drive.
 	ParkedReads                   uint64 // Times that a slow reader's memory was given to others.
 	CorruptUnits                  uint64 // Units that a drive returned and that did not match their checksum.
 	StripeRetries                 uint64 // Stripes written again because a drive failed under them.
@@ -148,6 +149,7 @@ func (s *Store) Stats() Stats {
 		t.JournalRecords, t.JournalLen = t.JournalRecords+j.Records, t.JournalLen+j.Bytes
 		t.JournalWrites, t.JournalFailovers = t.JournalWrites+j.Writes, t.JournalFailovers+j.Failovers
 		t.DegradedReads += uint64(c.stats.degradedReads.Load())
+		t.HedgedReads += uint64(c.stats.hedgedReads.Load())
 		t.ParkedReads += uint64(c.stats.parkedReads.Load())
 		t.CorruptUnits += uint64(c.stats.corruptUnits.Load())
 		t.StripeRetries += uint64(c.stats.stripeRetries.Load())

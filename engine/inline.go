@@ -45,10 +45,9 @@ func (c *cell) readInline(ctx context.Context, ext meta.Extent) (*ioring.Buf, []
 	if degraded {
 		c.stats.degradedReads.Add(1)
 		if vol := c.set.Get(ext.Volume); vol != nil {
-			if file := vol.Shard(int(ext.At.Shard)); file != nil {
+			if file := vol.Shard(int(ext.At.Shard)); file != nil && !file.Drive().Watch().Avoid() { // What was not asked lacks nothing.
 				// The batch is looked at as a whole.
 				c.ledger.note(vol.ID(), int(ext.At.Shard), meta.CauseUnreadable, meta.Range{Off: ext.At.Batch, Len: drive.BlockLen})
-				c.suspect(vol, int(ext.At.Shard), file)
 			}
 		}
 	}

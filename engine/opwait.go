@@ -26,6 +26,9 @@ func (w *opWait) done() {
 	}
 }
 
+// pending returns how many operations are left.
+func (w *opWait) pending() int { return int(w.left.Load()) }
+
 // waitSteps is into how many steps the time of a wait is divided. A process that was stopped, or that nobody gave a CPU, finds all
 // timers expired when it goes on, before it has looked at what has come in meanwhile. So only one step counts as waited then.
 const waitSteps = 8

@@ -101,11 +101,11 @@ func (s *stripeRead) finish(get getBuf) (w window, rest *stripeRead, err error) 
 	var bad erasure.Set
 	if a := s.first; a != nil {
 		s.first = nil
-		limit := s.c.limits.hedge
-		if s.vol.M() == 0 {
-			limit = s.c.limits.read
+		if s.vol.M() > 0 {
+			bad = a.finish()
+		} else {
+			bad = a.finishPatiently()
 		}
-		bad = a.finish(limit)
 		start, _ := s.layout.Cover(s.off, s.n)
 		mem := a.buf.Bytes()
 		for u := range s.layout.Units(s.off, s.n) {
@@ -202,10 +202,10 @@ func (s *stripeRead) rows() (first, last int) {
 // readRows returns the range, which lies in count rows. It hedges first, and is patient if that was not enough, because a busy
 // machine is not a broken one; then it also asks drives that have failed.
 func (s *stripeRead) readRows(get getBuf, firstRow, count int, suspect erasure.Set) (window, error) {
-	r := rowsRead{stripeRead: s, get: get, firstRow: firstRow, count: count, limit: s.c.limits.hedge}
+	r := rowsRead{stripeRead: s, get: get, firstRow: firstRow, count: count}
 	w, err := r.run(suspect)
 	if errors.Is(err, errUnreadable) || errors.Is(err, errCorrupt) && s.anyFailed() {
-		r.limit, r.lastResort = s.c.limits.read, true
+		r.lastResort = true
 		w, err = r.run(0)
 	}
 	return w, err
@@ -226,8 +226,7 @@ type rowsRead struct {
 	*stripeRead
 	get             getBuf
 	firstRow, count int
-	limit           time.Duration // Of each group of reads.
-	lastResort      bool          // Drives that have failed are asked as well.
+	lastResort      bool // Drives that have failed are asked as well, and all are waited for.
 }
 
 // run leaves suspects out first, and tries them when the others do not suffice.
@@ -306,7 +305,11 @@ func (r *rowsRead) try(use erasure.Set) (w window, bad, answered erasure.Set, er
 		}
 		return r.layout.AppendVec(nil, run, data, base)
 	})
-	bad = a.finish(r.limit)
+	if r.lastResort {
+		bad = a.finishPatiently()
+	} else {
+		bad = a.finish()
+	}
 	last := r.firstRow + r.count - 1
 	for row := r.firstRow; row <= last; row++ {
 		for shard := range (use &^ bad).All() {

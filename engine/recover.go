@@ -92,7 +92,7 @@ func (b *base) journalOptions() journal.Options {
 	c := b.c
 	return journal.Options{
 		Volumes: c.journalSource(), Arena: c.arena, Apply: b.apply, Needed: b.needed, Logger: c.log,
-		MaxShardLen: c.maxRecordLen, WriteTimeout: c.limits.write, ReadTimeout: c.limits.read,
+		Hedger: c.hedger, MaxShardLen: c.maxRecordLen, WriteTimeout: c.limits.write, ReadTimeout: c.limits.read,
 	}
 }
 

@@ -19,7 +19,7 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 	c.set, err = volume.Open(ctx, volume.Options{
 		Drives: c.drives, Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
 		JournalLen: c.opts.JournalSegment, BulkLen: c.opts.BulkSegment,
-		Timeout: c.limits.create, Arena: c.arena, Logger: c.log,
+		Timeout: c.limits.create, OpenTimeout: c.limits.open, Arena: c.arena, Logger: c.log,
 	})
 	if err != nil {
 		return err

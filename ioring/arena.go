@@ -380,8 +380,9 @@ type Buf struct {
 	pages int
 	data  []byte
 	refs  atomic.Int32
-	freed func() // Called when the memory is given back; nil for nobody.
-	lent  int // Ops that use it; guarded by arena.mu; only under invariants.
+	freed func()      // Called when the memory is given back, or written off; nil for nobody.
+	told  atomic.Bool // freed was called.
+	lent  int         // Ops that use it; guarded by arena.mu; only under invariants.
 }
 
 // Bytes is the memory. Its content is whatever the last user left.
@@ -390,6 +391,14 @@ func (b *Buf) Bytes() []byte { return b.data }
 // OnFree sets what is called once the memory has gone back to the arena, for who keeps account of it. It is set
 // at most once, by who got the Buf, before anybody else has a reference.
 func (b *Buf) OnFree(f func()) { b.freed = f }
+
+// WriteOff does now what OnFree asked for: a drive holds the memory, nobody knows for how long, and whoever keeps account is to go on
+// without it. It goes back to the arena with the last reference, as always. The caller has a reference.
+func (b *Buf) WriteOff() {
+	if b.freed != nil && !b.told.Swap(true) {
+		b.freed()
+	}
+}
 
 // Retain adds a reference, for someone who will Release it.
 func (b *Buf) Retain() {
@@ -408,9 +417,7 @@ func (b *Buf) Release() {
 		panic("ioring: Release of a released Buf")
 	}
 	b.arena.reclaim(b)
-	if b.freed != nil {
-		b.freed()
-	}
+	b.WriteOff()
 }
 
 // reclaim takes the memory of a Buf that nobody refers to, and gives it to those who wait.

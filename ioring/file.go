@@ -196,6 +196,9 @@ func (f *File) extendWithZeros(size int64) error {
 	return file.Sync()
 }
 
+// FailWaiting fails the Ops on f that have not begun, with ErrClosed, and leaves f as it is: its drive hangs, and they hold memory.
+func (f *File) FailWaiting() { f.queue.detach(f) }
+
 // Close fails the Ops on f that have not begun with ErrClosed. The descriptor is closed by the time it
 // returns, or, if some Ops have begun, when they are back: Close does not wait for them, because their
 // drive may hang.

@@ -152,6 +152,47 @@ func TestHungDevice(t *testing.T) {
 	}
 }
 
+// TestFailWaiting: what a hung drive has not begun can be failed while its file stays open, and makes room in a full queue.
+func TestFailWaiting(t *testing.T) {
+	for name, open := range hangers(t) {
+		t.Run(name, func(t *testing.T) {
+			h := open(t)
+			const count, begun = 10, 3
+			returned := make(chan *Op, count+1)
+			var ops []*Op
+			for range count {
+				op := h.read(h.hung)
+				op.Complete = func(op *Op) { returned <- op }
+				ops = append(ops, op)
+			}
+			h.q.Submit(ops...)
+			for range 20 { // Meanwhile those that may have begun.
+				if err := submitAndWait(t, h.q, h.read(h.sound), h.read(h.sound), h.read(h.sound), h.read(h.sound)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.hung.FailWaiting()
+			for range count - begun {
+				if op := <-returned; !errors.Is(op.Err, ErrClosed) {
+					t.Errorf("an operation that had not begun: %v, want ErrClosed", op.Err)
+				}
+			}
+			again := h.read(h.hung)
+			again.Complete = func(op *Op) { returned <- op }
+			h.q.Submit(again)
+			h.letGo()
+			for range begun + 1 {
+				if op := <-returned; errors.Is(op.Err, ErrClosed) {
+					t.Errorf("an operation of an open file: %v", op.Err)
+				}
+			}
+			if err := errors.Join(h.hung.Close(), h.sound.Close(), h.q.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // Submit waits at the limit of pending Ops, and goes on when there is room or the queue is closed.
 func TestSubmitWaitsAtLimit(t *testing.T) {
 	inKernel := make(chan struct{}, 16)

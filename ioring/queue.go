@@ -55,7 +55,7 @@ type Queue interface {
 
 	core() *core
 	attach(*File) error // Gives the file its device and, on a ring, its place in the file table.
-	detach(*File)       // Fails the Ops of a closed file that have not begun.
+	detach(*File)       // Fails the Ops of a file that have not begun.
 	dispose(*File)      // Closes the descriptor of a file that nothing uses.
 }
 

@@ -105,6 +105,7 @@ type dirDrive struct {
 	buffered bool
 	lock     *os.File
 	counters counters
+	watch    Watch
 	closed   atomic.Bool
 }
 
@@ -114,6 +115,7 @@ func (d *dirDrive) Queue() Queue         { return d.queue }
 func (d *dirDrive) Device() uint64       { return d.device }
 func (d *dirDrive) FS() (vfs.FS, string) { return vfs.Default, d.path }
 func (d *dirDrive) Stats() Stats         { return d.counters.Stats() }
+func (d *dirDrive) Watch() *Watch        { return &d.watch }
 
 // Close implements Drive.
 func (d *dirDrive) Close() error {
@@ -252,6 +254,7 @@ func (f *dirFile) Seg() uint32  { return f.seg }
 func (f *dirFile) Drive() Drive { return f.drive }
 func (f *dirFile) Queue() Queue { return f.drive.queue }
 func (f *dirFile) Size() int64  { return f.size.Load() }
+func (f *dirFile) FailWaiting() { f.file.FailWaiting() }
 func (f *dirFile) Close() error { return f.file.Close() }
 
 // Direct reports whether transfers bypass the page cache.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -63,6 +64,7 @@ type Drive interface {
 	Space() (total, free int64, err error)
 
 	Stats() Stats
+	Watch() *Watch
 
 	// Close gives the drive up. All its files are closed before, and nothing is in flight.
 	Close() error
@@ -77,6 +79,9 @@ type File interface {
 	// Resize cuts the segment or extends it, with the space behind it taken. It is durable on
 	// return. No Op on the bytes concerned is in flight. What an extension reads is unspecified.
 	Resize(size int64) error
+	// FailWaiting fails the ops on the file that have not begun: its drive hangs, and they hold memory. What the drive has
+	// begun stays in flight, and further ops are taken.
+	FailWaiting()
 	// Close closes the file. Nothing is in flight on it.
 	Close() error
 }
@@ -129,6 +134,8 @@ type Op struct {
 	Elapsed time.Duration // From Submit to Done.
 
 	started time.Time
+	watch   *Watch       // Of the file's drive, from begin on.
+	state   atomic.Int32 // One of opOver, opPending and opLate.
 	ring    ringOp
 }
 
@@ -172,6 +179,10 @@ func (op *Op) begin() bool {
 	}
 	op.N, op.Err, op.Elapsed = 0, nil, 0
 	op.started = time.Now()
+	if op.state.CompareAndSwap(opOver, opPending) { // Otherwise TryDirect has declined it.
+		op.watch = op.File.Drive().Watch()
+		op.watch.pending[op.Kind&Write].Add(1)
+	}
 	if err := op.check(); err != nil {
 		op.finish(nil, 0, err)
 		return false
@@ -187,6 +198,10 @@ func (op *Op) finish(c *counters, n int, err error) {
 	}
 	if c != nil {
 		c.count(op.Kind, n, op.Elapsed, err)
+	}
+	op.watch.ended(op.Kind&Write, op.Elapsed)
+	if op.state.Swap(opOver) == opLate && op.Kind == Read {
+		op.watch.overdue.Add(-1)
 	}
 	op.Done(op)
 }

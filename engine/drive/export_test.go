@@ -1,5 +1,7 @@
 package drive
 
+import "time"
+
 // These take the file that lists mount points from the test.
 var (
 	InspectFstab = inspect
@@ -8,3 +10,9 @@ var (
 	MountPoints  = mountPoints
 	BucketOf     = bucketOf
 )
+
+// Ended has the watch see an op that took so long.
+func (w *Watch) Ended(k Kind, took time.Duration) {
+	w.pending[k].Add(1)
+	w.ended(k, took)
+}

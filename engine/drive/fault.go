@@ -267,6 +267,7 @@ type faultDrive struct {
 	Drive // The sound drive. ID, Path, Device, FS, Stats and Close are its own.
 	plan  *Plan
 	queue faultQueue
+	watch Watch // Of what is asked of it; the sound drive's sees what faults let through.
 }
 
 // do carries out an action that is not an Op.
@@ -290,7 +291,8 @@ func (d *faultDrive) do(action Action, seg uint32, name string, f func() error) 
 	}
 }
 
-func (d *faultDrive) Queue() Queue { return &d.queue }
+func (d *faultDrive) Queue() Queue  { return &d.queue }
+func (d *faultDrive) Watch() *Watch { return &d.watch }
 
 func (d *faultDrive) Segments() (segs []uint32, err error) {
 	err = d.do(OnList, 0, "", func() error { segs, err = d.Drive.Segments(); return err })

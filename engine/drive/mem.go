@@ -44,6 +44,7 @@ type Mem struct {
 	fs       vfs.FS
 	domain   *Domain // Of crash drives; nil for the rest.
 	counters counters
+	watch    Watch
 	closed   atomic.Bool
 
 	mu       sync.Mutex // Guards the fields below. Taken after domain.mu.
@@ -88,6 +89,7 @@ func (d *Mem) Queue() Queue         { return d.queue }
 func (d *Mem) Device() uint64       { return d.device }
 func (d *Mem) FS() (vfs.FS, string) { return d.fs, d.path }
 func (d *Mem) Stats() Stats         { return d.counters.Stats() }
+func (d *Mem) Watch() *Watch        { return &d.watch }
 
 // Close implements Drive. A memory drive keeps its content: Reopen brings it back.
 func (d *Mem) Close() error {
@@ -403,6 +405,9 @@ func (f *memFile) Resize(size int64) error {
 	}
 	return nil
 }
+
+// FailWaiting implements File. In memory nothing waits for long.
+func (f *memFile) FailWaiting() {}
 
 // Close implements File.
 func (f *memFile) Close() error {

@@ -45,6 +45,7 @@ type batch struct {
 	pending atomic.Int32 // Writes that are not over, and one for the submission itself.
 	over    func()       // Called when pending reaches 0.
 	begun   time.Time
+	due     time.Time // When the writes are out of time.
 
 	// Owned by the committer.
 	settled bool // All writes are over, or given up.
@@ -218,6 +219,16 @@ func (b *batch) write(v Volume) bool {
 	drive.Submit(b.submit)
 	b.release()
 	return true
+}
+
+// late returns how many writes are not over.
+func (b *batch) late() (n int) {
+	for i, block := range b.blocks {
+		if block != nil && !b.writes[i].over.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 // settle looks at the outcome of the writes and gives up the drives of those that failed or, if the batch is out of time, are not over.

@@ -268,6 +268,7 @@ func (c *committer) submit(b *batch) {
 	c.next.chain = h.sum
 	c.inFlight = append(c.inFlight, b)
 	b.begun = time.Now()
+	b.due = b.begun.Add(c.j.opts.WriteTimeout)
 	if !b.write(c.vol) {
 		b.settled, b.failed = true, true
 		c.drain(true)
@@ -323,16 +324,25 @@ func (c *committer) arm() {
 	c.timer.Stop()
 	for _, b := range c.inFlight {
 		if !b.settled {
-			c.timer.Reset(time.Until(b.begun.Add(c.j.opts.WriteTimeout)))
+			c.timer.Reset(time.Until(b.due))
 			return
 		}
 	}
 }
 
+// patience is how many times WriteTimeout is waited for more drives than parity can replace. Then it is not they that hang: the
+// machine was stopped or is starved, or all of them share what is. To give them all up would turn a pause into an outage.
+const patience = 6
+
 // giveUp settles the batches that are out of time.
 func (c *committer) giveUp(now time.Time) {
+	timeout := c.j.opts.WriteTimeout
 	for _, b := range append([]*batch(nil), c.inFlight...) {
-		if !b.settled && now.Sub(b.begun) >= c.j.opts.WriteTimeout {
+		switch {
+		case b.settled || now.Before(b.due):
+		case b.late() > b.header.m && now.Sub(b.begun) < patience*timeout && c.j.stopped() == nil:
+			b.due = now.Add(timeout)
+		default:
 			c.settle(b)
 		}
 	}

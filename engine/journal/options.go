@@ -47,6 +47,14 @@ type Source interface {
 	Free(id meta.VolumeID)
 }
 
+// Hedger decides when a read that other shards can stand in for stops waiting for its drive.
+type Hedger interface {
+	After(*drive.Watch) time.Duration // How long to wait in any case;
+	Step() time.Duration              // then as long again and again, until
+	May(*drive.Watch) bool            // it may stop.
+	Answered()                        // It did not have to.
+}
+
 // Options say what a journal stands on. Zero values stand for the defaults named.
 type Options struct {
 	Volumes Source        // Must be set.
@@ -61,6 +69,9 @@ type Options struct {
 	// index, which by then has all that was replayed, counts anything in it. If not, the volume is dead or was freed by a record
 	// that was not replayed, and it is dropped. nil means that all are needed.
 	Needed func(meta.VolumeID) bool
+
+	// Hedger decides when a read stops waiting for its drive. nil waits for hedgeAfter, always.
+	Hedger Hedger
 
 	Logger       *slog.Logger  // nil discards.
 	MaxShardLen  int           // Bytes of payload in one data shard, and so of one group; 0 means DefaultMaxShardLen.
@@ -139,6 +150,9 @@ var (
 func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Hedger == nil {
+		o.Hedger = fixedHedger{}
 	}
 	if o.MaxShardLen == 0 {
 		o.MaxShardLen = DefaultMaxShardLen

@@ -14,9 +14,17 @@ import (
 	"penstock/meta"
 )
 
-// hedgeAfter is when a read stops waiting for its drive and reconstructs from the others: far above what a
+// hedgeAfter is when a read stops waiting for its drive and reconstructs from the others, if nobody knows better: far above what a
 // working drive takes, far below what a client waits.
 const hedgeAfter = 300 * time.Millisecond
+
+// fixedHedger waits for hedgeAfter and no longer.
+type fixedHedger struct{}
+
+func (fixedHedger) After(*drive.Watch) time.Duration { return hedgeAfter }
+func (fixedHedger) Step() time.Duration              { return hedgeAfter }
+func (fixedHedger) May(*drive.Watch) bool            { return true }
+func (fixedHedger) Answered()                        {}
 
 // Read returns n bytes from off on of the record at loc. verify judges them; what it refuses is not returned. The caller releases buf.
 //
@@ -37,11 +45,7 @@ func (j *Journal) Read(ctx context.Context, loc meta.RecordLoc, off, n int, veri
 	rr.to = (first + n + blockAlign - 1) &^ (blockAlign - 1)
 	wanted := func(cover []byte) []byte { return cover[first-rr.from : first-rr.from+n : first-rr.from+n] }
 
-	limit := hedgeAfter
-	if v.M() == 0 {
-		limit = j.opts.ReadTimeout
-	}
-	cover, err := rr.direct(ctx, limit)
+	cover, err := rr.direct(ctx)
 	if err == nil {
 		if b := wanted(cover.Bytes()); verify(b) {
 			return cover, b, false, nil
@@ -126,10 +130,10 @@ type stretch struct{ shard, from, to int }
 
 func (s stretch) len() int { return s.to - s.from }
 
-// readable reports whether the drive of a stretch is there.
+// readable reports whether the drive of a stretch is there, and takes reads.
 func (rr *rangeRead) readable(s stretch) bool {
 	file := rr.vol.Shard(s.shard)
-	return file != nil && rr.batch+int64(s.to) <= file.Size()
+	return file != nil && rr.batch+int64(s.to) <= file.Size() && !file.Drive().Watch().Full()
 }
 
 // start submits a read of a stretch into part of buf; it comes back on over. It returns nil when the drive is missing.
@@ -149,11 +153,14 @@ func (rr *rangeRead) start(s stretch, buf *ioring.Buf, into []byte, over chan<- 
 }
 
 // direct reads the range from the shard itself.
-func (rr *rangeRead) direct(ctx context.Context, limit time.Duration) (*ioring.Buf, error) {
-	missing := fmt.Errorf("%w: shard %d of journal volume %x: %w", ErrUnavailable, rr.shard, rr.vol.ID(), errMissing)
+func (rr *rangeRead) direct(ctx context.Context) (*ioring.Buf, error) {
 	s := stretch{rr.shard, rr.from, rr.to}
 	if !rr.readable(s) {
-		return nil, missing
+		return nil, rr.missing()
+	}
+	hedged := rr.vol.M() > 0
+	if file := rr.vol.Shard(rr.shard); hedged && file != nil && file.Drive().Watch().Avoid() {
+		return nil, rr.missing()
 	}
 	buf, err := rr.memory(ctx, s.len())
 	if err != nil {
@@ -163,23 +170,47 @@ func (rr *rangeRead) direct(ctx context.Context, limit time.Duration) (*ioring.B
 	p := rr.start(s, buf, buf.Bytes(), over)
 	if p == nil {
 		buf.Release()
-		return nil, missing
+		return nil, rr.missing()
 	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-over:
-		if err = p.op.Err; err == nil {
-			return buf, nil
-		}
-		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case <-timer.C:
-		err = fmt.Errorf("%w: shard %d of journal volume %x: read not finished after %v", ErrUnavailable, rr.shard, rr.vol.ID(), limit)
-	case <-ctx.Done():
-		err = context.Cause(ctx)
+	if err = rr.await(ctx, p, over, hedged); err == nil {
+		return buf, nil
 	}
 	buf.Release()
 	return nil, err
+}
+
+func (rr *rangeRead) missing() error {
+	return fmt.Errorf("%w: shard %d of journal volume %x: %w", ErrUnavailable, rr.shard, rr.vol.ID(), errMissing)
+}
+
+// await waits for a read as long as the hedger wants, or, if it is not to be hedged, as long as there is patience.
+func (rr *rangeRead) await(ctx context.Context, p *piece, over <-chan *piece, hedged bool) error {
+	h, watch := rr.opts.Hedger, p.op.File.Drive().Watch()
+	limit, step := rr.opts.ReadTimeout, rr.opts.ReadTimeout
+	if hedged {
+		step = min(h.After(watch), limit)
+	}
+	timer := time.NewTimer(step)
+	defer timer.Stop()
+	for waited := step; ; waited += step {
+		select {
+		case <-over:
+			if p.op.Err != nil {
+				return fmt.Errorf("%w: %w", ErrUnavailable, p.op.Err)
+			}
+			h.Answered()
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+		if waited >= limit || hedged && h.May(watch) {
+			p.op.GiveUp()
+			return fmt.Errorf("%w: shard %d of journal volume %x: read not finished after %v", ErrUnavailable, rr.shard, rr.vol.ID(), waited)
+		}
+		step = h.Step()
+		timer.Reset(step)
+	}
 }
 
 // gather reads stretches of several shards and returns, of those that came back in time, as many as are enough, in one buffer that the caller releases. The buffer

@@ -130,7 +130,7 @@ func (s *Set) scan(ctx context.Context) ([]scanned, error) {
 	all := make([]scanned, len(s.members))
 	var refusal error
 	for i, m := range s.members {
-		switch err := waitProgress(results[i], &ticks[i], s.opts.Timeout); {
+		switch err := waitProgress(results[i], &ticks[i], s.opts.OpenTimeout); {
 		case err == nil:
 			all[i] = *found[i]
 		case errors.Is(err, ErrTimeout): // Its goroutine still owns what it has found.

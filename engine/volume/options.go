@@ -31,6 +31,9 @@ type Options struct {
 	// may take long over, and giving up a healthy drive costs more than waiting.
 	Timeout time.Duration
 
+	// OpenTimeout is the same for Open, where a drive that makes progress may take as long as it likes. 0 means Timeout.
+	OpenTimeout time.Duration
+
 	Arena  *ioring.Arena // Memory for headers, as far as it has some free; nil means ordinary memory.
 	Logger *slog.Logger  // nil discards.
 }
@@ -65,6 +68,9 @@ func (o *Options) check() error {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second
+	}
+	if o.OpenTimeout == 0 {
+		o.OpenTimeout = o.Timeout
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// patience is how many times longer than Options.Timeout is waited when more drives than parity can replace do
+// not answer. Then it is not they: the machine was stopped or is starved, or all of them share what is. To give them all
+// up would turn a pause into an outage.
+const patience = 6
+
 // parallel runs f for each of some members of s, each on a goroutine of its own, and returns what they
 // return. It does not wait longer than Options.Timeout, nor for a member that fails meanwhile, because a
 // drive that hangs may hang for ever: those left behind have ErrTimeout, and what they bring in the end
@@ -36,7 +41,7 @@ func parallel[T any](s *Set, members []*member, f func(i int) (T, error), late f
 	timer := time.NewTimer(s.opts.Timeout)
 	defer timer.Stop()
 	back := 0
-	for left > 0 {
+	for waited := 1; left > 0; {
 		failure := s.NextFailure()
 		giveUp(func(m *member) bool { return m == nil || !m.failed() })
 		if left == 0 {
@@ -52,6 +57,11 @@ func parallel[T any](s *Set, members []*member, f func(i int) (T, error), late f
 			}
 		case <-failure:
 		case <-timer.C:
+			if _, m := s.Geometry(); left > m && waited < patience {
+				waited++
+				timer.Reset(s.opts.Timeout)
+				continue
+			}
 			giveUp(nil)
 		}
 	}
