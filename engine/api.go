@@ -217,6 +217,13 @@ type Body interface {
 	io.Closer   // Ends it early, too; buffers go back once the drives are done with them.
 }
 
+// KeepingWriter is a PatientWriter that may need what it was given for longer than the call, because a network card reads it from there.
+type KeepingWriter interface {
+	PatientWriter
+	// TryKeep is TryWrite. If it needs some of p for longer, it calls keep, and what that returned once it does not any more.
+	TryKeep(p []byte, wanted func() bool, keep func() (done func())) (int, error)
+}
+
 // PatientWriter is a writer whose reader may be slow. A body that is written to one does not hold memory that others want
 // while it waits.
 type PatientWriter interface {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 
 	"penstock/erasure"
@@ -340,6 +341,7 @@ func (b *body) readAhead() {
 }
 
 func (b *body) WriteTo(w io.Writer) (written int64, err error) {
+	keeping, _ := w.(KeepingWriter)
 	patient, _ := w.(PatientWriter)
 	for {
 		if len(b.rest) == 0 {
@@ -351,7 +353,9 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 		}
 		b.readAhead()
 		var n int
-		if patient != nil {
+		if keeping != nil {
+			n, err = keeping.TryKeep(b.rest, b.h.c.readMemory.wanted, b.now.keep)
+		} else if patient != nil {
 			n, err = patient.TryWrite(b.rest, b.h.c.readMemory.wanted)
 		} else {
 			n, err = w.Write(b.rest)
@@ -370,6 +374,15 @@ func (b *body) WriteTo(w io.Writer) (written int64, err error) {
 			return written, err
 		}
 	}
+}
+
+// keep has the bytes stay as they are until done is called, however soon the window is released.
+func (w window) keep() (done func()) {
+	if w.buf == nil {
+		return func() { runtime.KeepAlive(w.bytes) } // The collector does not know who else reads them.
+	}
+	w.buf.Retain()
+	return w.buf.Release
 }
 
 // took moves on by n bytes that were handed out.

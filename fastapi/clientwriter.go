@@ -28,7 +28,7 @@ type clientWriter struct {
 	deadline time.Time // Of conn; zero before the first write.
 }
 
-var _ engine.PatientWriter = (*clientWriter)(nil)
+var _ engine.KeepingWriter = (*clientWriter)(nil)
 
 const (
 	// slowAfter is how long a client may take nothing before its memory can be given to others.
@@ -45,10 +45,15 @@ func newClientWriter(c net.Conn, w io.Writer, stall time.Duration) *clientWriter
 func (c *clientWriter) Write(p []byte) (int, error) { return c.TryWrite(p, nil) }
 
 // TryWrite writes p, and stops half-way when the client is slow and wanted says so. A nil wanted never does.
-func (c *clientWriter) TryWrite(p []byte, wanted func() bool) (total int, err error) {
+func (c *clientWriter) TryWrite(p []byte, wanted func() bool) (int, error) {
+	return c.TryKeep(p, wanted, nil)
+}
+
+// TryKeep is TryWrite that keeps p for as long as the network card needs it. A nil keep says that it must not.
+func (c *clientWriter) TryKeep(p []byte, wanted func() bool, keep func() func()) (total int, err error) {
 	plain := c.own != nil && net.Conn(c.own) == c.conn
 	if plain && c.direct {
-		return c.writeDirect(p, wanted)
+		return c.writeDirect(p, wanted, keep)
 	}
 	piece := recordLen
 	if plain {
@@ -66,19 +71,29 @@ func (c *clientWriter) TryWrite(p []byte, wanted func() bool) (total int, err er
 		}
 		if plain && n == piece {
 			c.direct = true
-			n, err := c.writeDirect(p[total:], wanted)
+			n, err := c.writeDirect(p[total:], wanted, keep)
 			return total + n, err
 		}
 	}
 	return total, nil
 }
 
-// end leaves the connection as fasthttp expects it, which writes "100 Continue" without a deadline of its own.
-func (c *clientWriter) end() error {
-	if c.direct {
-		return c.setDeadline(time.Now(), c.stall)
+// end leaves the connection as fasthttp expects it, which writes "100 Continue" without a deadline of its own, and nothing kept. err is
+// how the body ended; an error ends the connection. lost counts pieces of memory that the network does not give back.
+func (c *clientWriter) end(err error) (_ error, lost int) {
+	if !c.direct {
+		return err, 0
 	}
-	return nil
+	if err == nil {
+		err = c.setDeadline(time.Now(), c.stall)
+	}
+	if err == nil {
+		err = c.own.send().settle()
+	}
+	if err != nil {
+		lost = c.own.send().abort()
+	}
+	return err, lost
 }
 
 func (c *clientWriter) setDeadline(now time.Time, wait time.Duration) error {
@@ -101,7 +116,10 @@ func (c *clientWriter) writeThrough(p []byte) (int, error) {
 func (c *clientWriter) wake() time.Duration { return min(slowAfter, c.stall) }
 
 // writeDirect writes to the socket.
-func (c *clientWriter) writeDirect(p []byte, wanted func() bool) (total int, err error) {
+func (c *clientWriter) writeDirect(p []byte, wanted func() bool, keep func() func()) (total int, err error) {
+	if wanted != nil && keep != nil && wanted() {
+		keep = nil // What is kept cannot be taken back when others want it.
+	}
 	now := time.Now()
 	last := now // When the client took something.
 	for total < len(p) {
@@ -111,7 +129,7 @@ func (c *clientWriter) writeDirect(p []byte, wanted func() bool) (total int, err
 			}
 		}
 		begun := now
-		n, err := c.own.Write(p[total:])
+		n, err := c.own.send().send(p[total:], keep)
 		total += n
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return total, err

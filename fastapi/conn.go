@@ -40,6 +40,18 @@ type conn struct {
 	closed sync.Once
 
 	traffic traffic
+	sender  sender // nil before the first large body. Owned by the connection's one goroutine.
+}
+
+// send returns what passes large bodies on.
+func (c *conn) send() sender {
+	if c.sender == nil {
+		c.sender = plainSender{c}
+		if c.listener != nil && c.listener.zeroCopy {
+			c.sender = newZeroCopySender(c)
+		}
+	}
+	return c.sender
 }
 
 // traffic counts what one connection does, so that connections do not share a counter.
@@ -64,6 +76,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		n, err := c.Conn.Read(p)
 		c.traffic.reads.Add(1)
 		c.traffic.readLen.Add(uint64(n))
+		if z, ok := c.sender.(*zeroCopySender); ok && notPollable(err) && z.kernel.awaitInput() == nil {
+			continue
+		}
 		if n > 0 || c.pace == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -119,6 +134,8 @@ type listener struct {
 	net.Listener
 	max int
 	log *slog.Logger
+
+	zeroCopy bool // See Options.ZeroCopySend.
 
 	// maxFile is the highest descriptor that a connection may have. The system gives out the lowest free one, so it
 	// tells how many are open: those above are left to the drives and the index.

@@ -36,10 +36,13 @@ func (d *download) WriteTo(w io.Writer) (n int64, err error) {
 		}
 	}()
 	client := newClientWriter(d.conn, w, d.stall)
+	defer func() {
+		var lost int
+		if err, lost = client.end(err); lost > 0 {
+			d.log.Error("the network gives memory not back, which is lost", "request", string(d.id[:]), "pieces", lost)
+		}
+	}()
 	n, err = d.body.WriteTo(client)
-	if err == nil {
-		err = client.end()
-	}
 	if err != nil {
 		if engine.KindOf(err) != engine.KindInternal { // Otherwise it is the socket's.
 			d.log.Error("object ended early", "request", string(d.id[:]), "err", err)

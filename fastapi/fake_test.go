@@ -26,6 +26,7 @@ type fakeStore struct {
 	before   func(op string)            // Runs before the operation, without the lock.
 	notReady error
 	crowded  atomic.Bool
+	kept     atomic.Int64 // Pieces that the network has.
 	parked   atomic.Int64 // Times that a slow reader was left waiting without memory.
 	open     int          // Handles and bodies not closed.
 }

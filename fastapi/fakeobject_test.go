@@ -146,8 +146,20 @@ func (b *fakeBody) WriteTo(w io.Writer) (total int64, err error) {
 		piece := b.rest[:min(len(b.rest), 256<<10)]
 		var n int
 		var err error
-		if patient, ok := w.(engine.PatientWriter); ok {
-			n, err = patient.TryWrite(piece, b.store.crowded.Load)
+		if keeping, ok := w.(engine.KeepingWriter); ok {
+			lent := bytes.Clone(piece)
+			users := 1
+			done := func() {
+				if users--; users == 0 {
+					clear(lent) // As memory that others use then.
+				}
+			}
+			n, err = keeping.TryKeep(lent, b.store.crowded.Load, func() func() {
+				users++
+				b.store.kept.Add(1)
+				return func() { done(); b.store.kept.Add(-1) }
+			})
+			done()
 			if err == nil && n < len(piece) {
 				b.store.parked.Add(1)
 				var more int

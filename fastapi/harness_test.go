@@ -153,6 +153,9 @@ func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 		if h.store.open != 0 {
 			t.Errorf("%d handles or bodies were not closed", h.store.open)
 		}
+		if n := h.store.kept.Load(); n != 0 {
+			t.Errorf("%d pieces of bodies are kept in the end", n)
+		}
 	})
 	return h
 }

@@ -58,8 +58,12 @@ type Options struct {
 	IdleTimeout   time.Duration // Between requests; 0 means DefaultIdleTimeout.
 	// BodyGrace is how long a body may stand still, and how long it may take beyond what MinBodyRate allows; 0 means DefaultBodyGrace.
 	BodyGrace   time.Duration
-	MinBodyRate int           // Bytes a second that a client must send on average; 0 means DefaultMinBodyRate.
-	WriteStall  time.Duration // How long a client may read nothing of an answer; 0 means DefaultWriteStall.
+	MinBodyRate int // Bytes a second that a client must send on average; 0 means DefaultMinBodyRate.
+	// ZeroCopySend has large bodies sent from where they lie, on connections without TLS, until it shows that the kernel copies them
+	// after all.
+	ZeroCopySend bool
+
+	WriteStall time.Duration // How long a client may read nothing of an answer; 0 means DefaultWriteStall.
 }
 
 // The defaults of Options.
@@ -211,6 +215,7 @@ func (s *Server) newHTTP() *fasthttp.Server {
 // Serve answers requests that come through ln until Shutdown. It may be called for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
 	own := newListener(ln, s.opts.MaxConns, s.log)
+	own.zeroCopy = s.opts.ZeroCopySend
 	s.mu.Lock()
 	s.listeners = append(s.listeners, own)
 	s.mu.Unlock()

@@ -213,8 +213,8 @@ func TestDeadlineAfterDownload(t *testing.T) {
 		if m, err := w.TryWrite(make([]byte, n), func() bool { return true }); m != n || err != nil {
 			t.Fatal(m, err)
 		}
-		if err := w.end(); err != nil {
-			t.Fatal(err)
+		if err, lost := w.end(nil); err != nil || lost != 0 {
+			t.Fatal(err, lost)
 		}
 		if left := time.Until(sink.deadline); left < stall/2 {
 			t.Errorf("%v are left after %d bytes", left, n)

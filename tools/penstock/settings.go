@@ -54,6 +54,8 @@ type settings struct {
 	tlsCert string
 	tlsKey  string
 
+	zeroCopySend string // "on" or "off".
+
 	logLevel  string
 	logFormat string
 
@@ -78,7 +80,7 @@ const defaultAddress = "127.0.0.1:9000"
 // newSettings returns the defaults and the flags that change them.
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
-		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private",
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private", zeroCopySend: "off",
 		auditLogFiles: 10, scrubDays: 14, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
@@ -100,6 +102,8 @@ func newSettings() (*settings, *pflag.FlagSet) {
 		"private: as with Amazon today, public access is blocked and access control lists mean nothing until somebody changes that; open: neither, as before 2023")
 	flags.Var(textValue(&s.tlsCert, "FILE"), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes")
 	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
+	flags.Var(choiceValue(&s.zeroCopySend, "off", "on"), "zero-copy-send",
+		"on sends large bodies from where they lie, without TLS; a connection stops it when it sees that the kernel copies after all")
 	flags.Var(choiceValue(&s.metrics, "admin", "open"), "metrics",
 		"who may read /penstock/metrics: admin, which is also whoever shows the bearer token in "+metricsTokenEnv+", or open, which is everybody")
 	flags.Var(textValue(&s.auditLog, "FILE"), "audit-log", "write a line of JSON for every request to this file")

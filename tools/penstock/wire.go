@@ -48,6 +48,8 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 		TrustedProxies: s.trustedProxies,
 		OpenBuckets:    s.newBuckets == "open",
 
+		ZeroCopySend: s.zeroCopySend == "on",
+
 		Region:    s.region,
 		Domains:   s.domains,
 		TLSConfig: tlsConfig,
