@@ -16,7 +16,7 @@ func (r *request) createBucket() error {
 	if !creatableBucket(r.bucket) {
 		return errInvalidBucketName.with("BucketName", r.bucket)
 	}
-	location, err := r.readLocation()
+	location, tags, err := r.readCreation()
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (r *request) createBucket() error {
 	if err != nil {
 		return err
 	}
-	attrs = withAttr(attrs, attrLocation, location)
+	attrs = tags.replaceIn(withAttr(attrs, attrLocation, location))
 	if err := r.srv.store.CreateBucket(r.srv.ctx, r.bucket, attrs); err != nil {
 		return err
 	}
@@ -53,17 +53,17 @@ func (r *request) newBucketAttrs() (attrs []engine.Attr, err error) {
 	return withAttr(attrs, attrACL, list), err
 }
 
-// readLocation reads the LocationConstraint. If the server's region is set it must be that one.
-func (r *request) readLocation() (string, error) {
+// readCreation reads what the bucket is to be created with. A LocationConstraint must be the server's region, if that is set.
+func (r *request) readCreation() (string, tagSet, error) {
 	want, err := readChecksum(&r.head)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	data, err := r.readDocument(maxConfigLen, want)
 	if err != nil || len(data) == 0 {
-		return "", err
+		return "", nil, err
 	}
-	location := ""
+	location, tags := "", tagSet(nil)
 	x := newXMLReader(data)
 	x.root("CreateBucketConfiguration")
 	for name := x.child(); name != ""; name = x.child() {
@@ -71,25 +71,25 @@ func (r *request) readLocation() (string, error) {
 		case "LocationConstraint":
 			location = x.text()
 		case "Tags":
-			if x.child() != "" {
-				return "", notImplemented("Element", "Tags")
+			if err := tags.parse(x, maxBucketTags, errTooManyBucketTags); err != nil {
+				return "", nil, err
 			}
 		default:
-			return "", notImplemented("Element", name)
+			return "", nil, notImplemented("Element", name)
 		}
 	}
 	if err := x.end(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	switch region := r.srv.opts.Region; {
 	case location == "":
-		return "", nil
+		return "", tags, nil
 	case !validRegion(location):
-		return "", errInvalidLocation.with("LocationConstraint", location)
+		return "", nil, errInvalidLocation.with("LocationConstraint", location)
 	case region != "" && location != region && !(location == "EU" && region == "eu-west-1"):
-		return "", errIllegalLocation.message("The " + location + " location constraint is incompatible for the region specific endpoint this request was sent to.")
+		return "", nil, errIllegalLocation.message("The " + location + " location constraint is incompatible for the region specific endpoint this request was sent to.")
 	}
-	return location, nil
+	return location, tags, nil
 }
 
 func validRegion(name string) bool {

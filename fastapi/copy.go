@@ -101,6 +101,7 @@ type copyPlan struct {
 	check   engine.Check
 	self    bool          // Source and destination are the same.
 	replace bool          // Take the metadata of the request.
+	retag   bool          // Take the tags of the request.
 	attrs   []engine.Attr // The metadata of the request, with its storage class.
 	alg     algorithm     // Asked for; algNone keeps the source's checksum.
 	rehash  bool          // The source lacks the checksum asked for.
@@ -117,6 +118,13 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 		p.replace = true
 	default:
 		return nil, invalidArgument("Unknown metadata directive.", "x-amz-metadata-directive", directive)
+	}
+	switch directive := r.head.get("x-amz-tagging-directive"); directive {
+	case "", "COPY":
+	case "REPLACE":
+		p.retag = true
+	default:
+		return nil, invalidArgument("Unknown tagging directive.", "x-amz-tagging-directive", directive)
 	}
 	var err error
 	if p.attrs, err = r.readAttrs(); err != nil {
@@ -163,18 +171,26 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 	final := engine.Final{ETag: src.ETag}
 	for _, a := range p.attrs {
 		// The storage class and the access list are never the source's.
-		if p.replace || a.Name == attrStorageClass || a.Name == attrACL {
+		if p.takes(a) || a.Name == attrStorageClass || a.Name == attrACL {
 			final.Attrs = append(final.Attrs, a)
 		}
 	}
 	for _, a := range src.Attrs {
 		switch isSum := algorithmOfAttr(a.Name) != algNone || a.Name == attrChecksumType; {
 		case a.Name == attrStorageClass, a.Name == attrACL, a.Name == attrChecksumAlgorithm:
-		case isSum && !p.rehash, !isSum && !p.replace:
+		case isSum && !p.rehash, !isSum && !p.takes(a):
 			final.Attrs = append(final.Attrs, a)
 		}
 	}
 	return final, nil
+}
+
+// takes reports whether attributes such as a come from the request and not from the source.
+func (p *copyPlan) takes(a engine.Attr) bool {
+	if a.Name == attrTagging {
+		return p.retag
+	}
+	return p.replace
 }
 
 // Write hashes the source's bytes for the checksum asked for.

@@ -114,6 +114,7 @@ var (
 	errInvalidRange          = &apiError{status: 416, code: "InvalidRange", text: "The requested range is not satisfiable"}
 	errInvalidRequest        = &apiError{status: 400, code: "InvalidRequest", text: "Invalid Request"}
 	errInvalidStorageClass   = &apiError{status: 400, code: "InvalidStorageClass", text: "The storage class you specified is not valid"}
+	errInvalidTag            = &apiError{status: 400, code: "InvalidTag", text: "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation."}
 	errInvalidURI            = &apiError{status: 400, code: "InvalidURI", text: "Couldn't parse the specified URI."}
 	errKeyTooLong            = &apiError{status: 400, code: "KeyTooLongError", text: "Your key is too long"}
 	errMalformedACL          = &apiError{status: 400, code: "MalformedACLError", text: "The XML you provided was not well-formed or did not validate against our published schema"}
@@ -131,6 +132,7 @@ var (
 	errNoSuchBucketPolicy    = &apiError{status: 404, code: "NoSuchBucketPolicy", text: "The bucket policy does not exist"}
 	errNoSuchBucket          = &apiError{status: 404, code: "NoSuchBucket", text: "The specified bucket does not exist"}
 	errNoSuchKey             = &apiError{status: 404, code: "NoSuchKey", text: "The specified key does not exist."}
+	errNoSuchTagSet          = &apiError{status: 404, code: "NoSuchTagSet", text: "The TagSet does not exist"}
 	errNoSuchUpload          = &apiError{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
 	errNoSuchVersion         = &apiError{status: 404, code: "NoSuchVersion", text: "The specified version does not exist."}
 	errNotImplemented        = &apiError{status: 501, code: "NotImplemented", text: "A header you provided implies functionality that is not implemented"}

@@ -71,6 +71,26 @@ func (h *headers) add(name, value string) {
 	h.fields = append(h.fields, field{name, value})
 }
 
+// hoistable are the headers that clients move to the query of a presigned URL, where they count as if they were sent as
+// headers. A checksum is not among them: some clients presign that of an empty body whatever the body will be.
+var hoistable = [...]string{"x-amz-acl", "x-amz-grant-", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-encryption", "x-amz-storage-class",
+	"x-amz-tagging", "x-amz-website-redirect-location"}
+
+// hoist takes parameters of a presigned URL for the headers that they were, unless there are such headers.
+func (h *headers) hoist(params []param) error {
+	for _, p := range params {
+		name := strings.ToLower(p.name)
+		if _, sent := h.lookup(name); sent || !hasAnyPrefix(name, hoistable[:]...) {
+			continue
+		}
+		if printable(name) != name || printable(p.value) != p.value {
+			return invalidArgument("A header cannot hold control characters", name, "")
+		}
+		h.add(name, trimSpace(p.value))
+	}
+	return nil
+}
+
 // get returns the value of a header by its lower-case name, or "".
 func (h *headers) get(name string) string {
 	v, _ := h.lookup(name)

@@ -70,6 +70,13 @@ func readMetadata(h *headers) ([]engine.Attr, error) {
 	if userLen > maxMetadataLen {
 		return nil, errMetadataTooLarge.with("Size", itoa(userLen)).with("MaxSizeAllowed", itoa(maxMetadataLen))
 	}
+	if header := h.get("x-amz-tagging"); header != "" {
+		tags, err := readTags(header)
+		if err != nil {
+			return nil, err
+		}
+		attrs = append(attrs, engine.Attr{Name: attrTagging, Value: tags.query()})
+	}
 	return attrs, nil
 }
 
@@ -144,14 +151,6 @@ func refuseUnsupported(h *headers) error {
 		case "x-amz-bucket-object-lock-enabled":
 			if strings.EqualFold(value, "false") {
 				continue
-			}
-		case "x-amz-tagging":
-			if value == "" {
-				continue
-			}
-		case "x-amz-tagging-directive":
-			if value == "COPY" || h.get("x-amz-tagging") == "" {
-				continue // No object has tags, so copying them is nothing to do.
 			}
 		case "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-mfa",
 			"x-amz-if-match-last-modified-time", "x-amz-if-match-size":

@@ -222,6 +222,8 @@ func (r *request) setObjectHeaders(info *engine.ObjectInfo) {
 			if name == printable(name) && !strings.ContainsAny(name, " :") {
 				h.Set(name, value)
 			}
+		case name == attrTagging:
+			r.setTagCount(info.Attrs[i].Value)
 		case name == attrStorageClass:
 			h.Set("x-amz-storage-class", value)
 		case name == "content-type":

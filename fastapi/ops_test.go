@@ -99,7 +99,7 @@ func TestUnsupportedHeadersAreRefused(t *testing.T) {
 		{"x-amz-object-lock-mode", "COMPLIANCE", false},
 		{"x-amz-object-lock-legal-hold", "ON", false},
 		{"x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z", false},
-		{"x-amz-tagging", "a=b", false},
+		{"x-amz-tagging", "a=b", true},
 		{"x-amz-tagging", "", true},
 		{"x-amz-acl", "private", true},
 		{"x-amz-acl", "bucket-owner-full-control", true},

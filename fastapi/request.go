@@ -157,6 +157,11 @@ func (r *request) begin() error {
 	if r.identity, r.auth, err = r.srv.authenticate(r); err != nil {
 		return err
 	}
+	if r.auth.Presigned {
+		if err := r.head.hoist(r.params); err != nil {
+			return err
+		}
+	}
 	if r.isAdmin() {
 		if r.identity == anonymous {
 			return errAccessDenied // Not even what there is is told to strangers.

@@ -96,7 +96,7 @@ var rows = []row{
 	{"GET", levelBucket, "replication", "GetBucketReplication", "s3:GetReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "requestPayment", "GetBucketRequestPayment", "s3:GetBucketRequestPayment", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "session", "CreateSession", "s3express:CreateSession", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "tagging", "GetBucketTagging", "s3:GetBucketTagging", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "tagging", "GetBucketTagging", "s3:GetBucketTagging", (*request).getBucketTagging, bodyNone, nil, false},
 	{"GET", levelBucket, "website", "GetBucketWebsite", "s3:GetBucketWebsite", unavailable, bodyNone, nil, false},
 
 	{"PUT", levelBucket, "abac", "PutBucketAbac", "s3:PutBucketAbac", unavailable, bodyNone, nil, false},
@@ -119,7 +119,7 @@ var rows = []row{
 	{"PUT", levelBucket, "publicAccessBlock", "PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).putPublicAccessBlock, bodyXML, nil, false},
 	{"PUT", levelBucket, "replication", "PutBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "tagging", "PutBucketTagging", "s3:PutBucketTagging", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "tagging", "PutBucketTagging", "s3:PutBucketTagging", (*request).putBucketTagging, bodyXML, nil, false},
 	{"PUT", levelBucket, "versioning", "PutBucketVersioning", "s3:PutBucketVersioning", (*request).putBucketVersioning, bodyXML, nil, false},
 	{"PUT", levelBucket, "website", "PutBucketWebsite", "s3:PutBucketWebsite", unavailable, bodyNone, nil, false},
 
@@ -136,7 +136,7 @@ var rows = []row{
 	{"DELETE", levelBucket, "policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy", (*request).deleteBucketPolicy, bodyNone, nil, false},
 	{"DELETE", levelBucket, "publicAccessBlock", "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).deletePublicAccessBlock, bodyNone, nil, false},
 	{"DELETE", levelBucket, "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "tagging", "DeleteBucketTagging", "s3:PutBucketTagging", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "tagging", "DeleteBucketTagging", "s3:PutBucketTagging", (*request).deleteBucketTagging, bodyNone, nil, false},
 	{"DELETE", levelBucket, "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite", unavailable, bodyNone, nil, false},
 
 	{"POST", levelBucket, "metadataConfiguration", "CreateBucketMetadataConfiguration", "s3:CreateBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
@@ -160,7 +160,7 @@ var rows = []row{
 	{"PUT", levelObject, "legal-hold", "PutObjectLegalHold", "s3:PutObjectLegalHold", unavailable, bodyNone, []string{"versionId"}, false},
 	{"PUT", levelObject, "renameObject", "RenameObject", "s3:PutObject", unavailable, bodyNone, nil, false},
 	{"PUT", levelObject, "retention", "PutObjectRetention", "s3:PutObjectRetention", unavailable, bodyNone, []string{"versionId"}, false},
-	{"PUT", levelObject, "tagging", "PutObjectTagging", "s3:PutObjectTagging", unavailable, bodyNone, []string{"versionId"}, false},
+	{"PUT", levelObject, "tagging", "PutObjectTagging", "s3:PutObjectTagging", (*request).putObjectTagging, bodyXML, []string{"versionId"}, false},
 	{"PUT", levelObject, "uploadId", "UploadPartCopy", "s3:PutObject", (*request).uploadPartCopy, bodyNone, []string{"partNumber"}, true},
 	{"PUT", levelObject, "uploadId", "UploadPart", "s3:PutObject", (*request).uploadPart, bodyObject, []string{"partNumber"}, false},
 	{"PUT", levelObject, "", "CopyObject", "s3:PutObject", (*request).copyObject, bodyNone, nil, true},

@@ -208,10 +208,12 @@ func (r *request) requestTags(key policy.Key, dst []policy.Value) ([]policy.Valu
 		if !ok || value == "" {
 			return dst, nil
 		}
-		var err error
-		if tags, err = parseQuery(value, nil); err != nil {
+		// What is judged is what will be kept.
+		set, err := readTags(value)
+		if err != nil {
 			return dst, err
 		}
+		tags = set
 	}
 	for i := range tags {
 		switch {
