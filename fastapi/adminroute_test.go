@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"penstock/engine"
 	"penstock/fastapi/admin"
@@ -155,7 +156,7 @@ func TestCostCountsRequests(t *testing.T) {
 	if cost.Sockets.ReadLen < 300_000 || cost.Sockets.WriteLen < 200_000 || cost.Sockets.Accepted < 2 || cost.Sockets.Open < 1 || cost.Sockets.Reads == 0 {
 		t.Errorf("sockets: %+v", cost.Sockets)
 	}
-	if cost.Rings.Enters != 7 || cost.Drives.Writes != 8 || cost.CPU.User <= 0 || cost.Go.Allocs == 0 {
+	if cost.Rings.Enters != 7 || cost.Drives.Writes != 8 || cost.CPU.User+cost.CPU.System <= 0 || cost.Go.Allocs == 0 {
 		t.Errorf("got %+v", cost)
 	}
 }
@@ -172,9 +173,15 @@ func TestSocketsOutliveConnections(t *testing.T) {
 	if _, err := tryRead(bufio.NewReader(c), "GET"); err != nil {
 		t.Fatal(err)
 	}
-	s := h.srv.Sockets()
-	if s.Accepted != 4 || s.Reads < 4 || s.Writes < 4 || s.ReadLen < uint64(4*len(q.head())-100) {
-		t.Errorf("got %+v", s)
+	// A client may read an answer before the write that sent it has returned and is counted.
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		s := h.srv.Sockets()
+		if s.Accepted == 4 && s.Reads >= 4 && s.Writes >= 4 && s.ReadLen >= uint64(4*len(q.head())-100) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %+v", s)
+		}
 	}
 }
 
