@@ -29,6 +29,11 @@ func (r *request) postObject() error {
 	if err != nil {
 		return err
 	}
+	tags, err := formTags(f)
+	if err != nil {
+		return err
+	}
+	r.tags = tags
 	var n needs
 	r.formNeeds(&n)
 	for i := range n.list[:n.n] {
@@ -39,7 +44,7 @@ func (r *request) postObject() error {
 	if err := refuseUnsupported(&f.headers); err != nil {
 		return err
 	}
-	info, err := r.storeForm(b, f, limits)
+	info, err := r.storeForm(b, f, limits, tags)
 	if err != nil {
 		return err
 	}
@@ -104,11 +109,21 @@ func (r *request) formNeeds(n *needs) {
 	}
 }
 
-// storeForm puts the file.
-func (r *request) storeForm(b *body, f *form, limits formPolicy) (engine.ObjectInfo, error) {
-	if f.get("tagging") != "" {
-		return engine.ObjectInfo{}, notImplemented("Field", "tagging")
+// formTags reads the tags that a form gives its file. It returns a set that is not nil.
+func formTags(f *form) (tagSet, error) {
+	doc := f.get("tagging")
+	if doc == "" {
+		return tagSet{}, nil
 	}
+	tags, err := parseTagging(doc, maxObjectTags, errTooManyTags)
+	if tags == nil {
+		tags = tagSet{}
+	}
+	return tags, err
+}
+
+// storeForm puts the file.
+func (r *request) storeForm(b *body, f *form, limits formPolicy, tags tagSet) (engine.ObjectInfo, error) {
 	want, err := readChecksum(&f.headers)
 	if err != nil {
 		return engine.ObjectInfo{}, err
@@ -131,11 +146,12 @@ func (r *request) storeForm(b *body, f *form, limits formPolicy) (engine.ObjectI
 	if err != nil {
 		return engine.ObjectInfo{}, err
 	}
+	attrs = tags.replaceIn(withAttr(attrs, attrACL, list)) // The tags are those judged, whatever else the form has.
 	b.want, b.src = want, &formFile{src: f.file, limits: limits}
 	b.sum = want.alg.newHash()
 	b.md5 = r.srv.newMD5(-1)
 	defer b.close()
-	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: withAttr(attrs, attrACL, list), Finish: b.finish})
+	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: attrs, Finish: b.finish})
 }
 
 // formFile reads the file of a form, and refuses one that is not as long as its policy wants.

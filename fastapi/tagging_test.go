@@ -262,3 +262,27 @@ func FuzzTags(f *testing.F) {
 		}
 	})
 }
+
+// TestFormTagging: a form has its tags in a field of its own, and no header's.
+func TestFormTagging(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	form := func(key, field, value string) string {
+		part := func(name, value string) string {
+			return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
+		}
+		return part("key", key) + part(field, value) + part("file", "x") + "--b--\r\n"
+	}
+	const contentType = "multipart/form-data; boundary=b"
+	h.must("POST", "/bucket", form("k", "tagging", taggingDoc("b", "2", "a", "1")), "Content-Type", contentType)
+	if got := h.tagsAt("/bucket/k?tagging"); got != "a=1&b=2" {
+		t.Errorf("tags are %q", got)
+	}
+	h.must("POST", "/bucket", form("h", "x-amz-tagging", "a=b"), "Content-Type", contentType)
+	if got := h.tagsAt("/bucket/h?tagging"); got != "" {
+		t.Errorf("tags by a header's name are %q", got)
+	}
+	h.want(400, "InvalidTag", "POST", "/bucket", form("k", "tagging", taggingDoc("a,", "1")), "Content-Type", contentType)
+	h.want(400, "BadRequest", "POST", "/bucket", form("k", "tagging", taggingDoc(numberedTags(11)...)), "Content-Type", contentType)
+	h.want(400, "MalformedXML", "POST", "/bucket", form("k", "tagging", "a=b"), "Content-Type", contentType)
+}
