@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"penstock/engine/drive"
@@ -30,12 +29,7 @@ func (b Blocks) BlockLen(shard int) int64 { return int64(b.r.header.shardLen(sha
 
 // Wrong returns the shards whose block was read and is not what was written, or could not be read though the segment is there.
 func (b Blocks) Wrong() erasure.Set {
-	wrong := b.r.loaded & b.r.header.written() &^ b.r.good
-	for i := range wrong.All() {
-		if errors.Is(b.r.shards[i].err, errMissing) {
-			wrong = wrong.Without(i)
-		}
-	}
+	_, wrong := b.r.lacking()
 	return wrong
 }
 

@@ -49,10 +49,11 @@ func (s *Set) Create(ctx context.Context, c Class) (*Volume, error) {
 func (s *Set) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.tasks.Add(1)
+	if s.closed || s.looking {
+		return false
 	}
-	return !s.closed
+	s.tasks.Add(1)
+	return true
 }
 
 // Prepare sees to it that the next Create of a class has nothing left to do. At most one volume of each
@@ -61,7 +62,7 @@ func (s *Set) Prepare(c Class) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := &s.prepared[c]
-	if s.closed || p.busy || p.volume != nil || time.Now().Before(p.notUnto) {
+	if s.closed || s.looking || p.busy || p.volume != nil || time.Now().Before(p.notUnto) {
 		return
 	}
 	p.busy = true

@@ -63,19 +63,26 @@ func (s *Set) checkIdentity(m *member, id *drive.Identity) error {
 	return refusal
 }
 
+// known returns all drives of the cell that anybody knows of, in order.
+func (s *Set) known(found []scanned) []drive.ID {
+	ids := slices.Clone(s.opts.Known)
+	for i, m := range s.members {
+		ids = append(append(ids, m.drive.ID()), found[i].identity.Known...)
+	}
+	slices.SortFunc(ids, compareIDs)
+	return slices.Compact(ids)
+}
+
+// absentees returns those of them that are not here.
+func (s *Set) absentees(found []scanned) []drive.ID {
+	return slices.DeleteFunc(s.known(found), func(id drive.ID) bool { return s.member(id) != nil })
+}
+
 // begin takes the epoch after the highest that is to be seen anywhere, and makes it durable on all healthy
 // drives before anything can bear it.
 func (s *Set) begin(found []scanned, h history) error {
-	known := make(map[drive.ID]bool)
-	for _, id := range s.opts.Known {
-		known[id] = true
-	}
 	highest := uint32(0)
-	for i, m := range s.members {
-		known[m.drive.ID()] = true
-		for _, id := range found[i].identity.Known {
-			known[id] = true
-		}
+	for i := range s.members {
 		highest = max(highest, found[i].identity.Epoch())
 		for _, f := range found[i].segments {
 			if f.err == nil {
@@ -87,15 +94,8 @@ func (s *Set) begin(found []scanned, h history) error {
 		return errors.New("volume: no epoch is left")
 	}
 	s.epoch = highest + 1
-	ids := make([]drive.ID, 0, len(known))
-	for id := range known {
-		ids = append(ids, id)
-		if s.member(id) == nil {
-			s.missing = append(s.missing, id)
-		}
-	}
-	slices.SortFunc(ids, compareIDs)
-	slices.SortFunc(s.missing, compareIDs)
+	ids := s.known(found)
+	s.missing = s.absentees(found)
 	s.discard(found)
 	start := drive.Start{Epoch: s.epoch, Run: drive.NewID()}
 	for i, m := range s.members {
@@ -184,7 +184,7 @@ func (s *Set) Confirm() error {
 
 // unconfirmed puts f off until Confirm, and reports whether it has: the start is not confirmed, and v is older.
 func (s *Set) unconfirmed(v *Volume, f func()) bool {
-	if s.confirmed.Load() || v.Epoch() == s.epoch {
+	if s.confirmed.Load() || s.looking || v.Epoch() == s.epoch {
 		return false
 	}
 	s.mu.Lock()

@@ -16,10 +16,65 @@ import (
 // Open finds the volumes on the drives and begins a new epoch. A drive that cannot be read or written is
 // failed and left out, as it would be later; what contradicts itself is refused by name.
 func Open(ctx context.Context, opts Options) (*Set, error) {
-	if err := opts.check(); err != nil {
+	s, found, h, stale, err := find(ctx, opts)
+	if err == nil {
+		err = s.begin(found, h)
+	}
+	if err != nil {
+		closeAll(found)
 		return nil, err
 	}
-	s := &Set{
+	s.freeStale(stale)
+	space := s.sample()
+	if len(s.healthy()) == 0 {
+		err := s.noDrives()
+		closeAll(found)
+		return nil, err
+	}
+	s.chooseLengths(space)
+	return s, nil
+}
+
+// Look finds the volumes on the drives as Open does, and changes nothing, neither then nor later. The Set is for reading: whatever
+// would write answers ErrClosed.
+func Look(ctx context.Context, opts Options) (*Set, error) {
+	s, found, _, stale, err := find(ctx, opts)
+	if err != nil {
+		closeAll(found)
+		return nil, err
+	}
+	s.looking = true
+	for _, t := range stale {
+		s.retired[t] = true // For Close.
+		t.member.stale++
+	}
+	for i, m := range s.members {
+		for j := range found[i].segments {
+			if f := &found[i].segments[j]; f.void {
+				m.stale++
+				if f.file != nil {
+					s.retired[&Retired{set: s, member: m, file: f.file, header: f.header}] = true
+				}
+			}
+		}
+	}
+	s.missing = s.absentees(found)
+	s.chooseLengths(s.sample())
+	return s, nil
+}
+
+func closeAll(found []scanned) {
+	for i := range found {
+		found[i].close()
+	}
+}
+
+// find reads what the drives say. It writes nothing, and leaves the segments of volumes open.
+func find(ctx context.Context, opts Options) (s *Set, found []scanned, h history, stale []*Retired, err error) {
+	if err := opts.check(); err != nil {
+		return nil, nil, h, nil, err
+	}
+	s = &Set{
 		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), failure: make(chan struct{}), retired: make(map[*Retired]bool),
 		volumes: make(map[ID]*Volume), codes: make(map[[2]int]*erasure.Code),
 	}
@@ -34,34 +89,18 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 	if len(shares) < len(drives) {
 		s.log.Warn("unprotected: drives share one file system", "drives", len(drives), "file systems", len(shares))
 	}
-	// Whatever is refused is refused before anything is written.
-	found, err := s.scan(ctx)
-	var h history
+	found, err = s.scan(ctx)
 	if err == nil {
 		h, err = s.checkIdentities(found)
 	}
-	var stale []*Retired
 	if err == nil {
 		stale, err = s.gather(found)
 	}
-	if err == nil {
-		err = s.begin(found, h)
-	}
-	if err != nil {
-		for _, f := range found {
-			f.close()
-		}
-		return nil, err
-	}
-	s.freeStale(stale)
-	space := s.sample()
-	if len(s.healthy()) == 0 {
-		err := s.noDrives()
-		for _, f := range found {
-			f.close()
-		}
-		return nil, err
-	}
+	return s, found, h, stale, err
+}
+
+// chooseLengths chooses the lengths of segments.
+func (s *Set) chooseLengths(space *spaceSample) {
 	smallest, largest := int64(0), int64(0)
 	for i, m := range s.members {
 		if total := space.total[i]; !m.failed() {
@@ -72,13 +111,12 @@ func Open(ctx context.Context, opts Options) (*Set, error) {
 		}
 	}
 	s.journalLen, s.bulkLen = defaultLengths(smallest, largest)
-	if opts.JournalLen != 0 {
-		s.journalLen = opts.JournalLen
+	if s.opts.JournalLen != 0 {
+		s.journalLen = s.opts.JournalLen
 	}
-	if opts.BulkLen != 0 {
-		s.bulkLen = opts.BulkLen
+	if s.opts.BulkLen != 0 {
+		s.bulkLen = s.opts.BulkLen
 	}
-	return s, nil
 }
 
 // noDrives is ErrNoDrives with the reason of each drive.

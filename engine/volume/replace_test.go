@@ -523,3 +523,55 @@ func TestRandomMoves(t *testing.T) {
 		closeSet(t, s)
 	}
 }
+
+// TestLook looks at drives in every state that a move leaves: it finds what Open finds, and changes nothing.
+func TestLook(t *testing.T) {
+	drives := newDrives(6, 100*mib)
+	s, err := volume.Open(ctx, options(drives[:4]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	v := create(t, s, volume.Bulk)
+	stamp(t, v, v.Start())
+	if err := s.Free(create(t, s, volume.Bulk)); err != nil {
+		t.Fatal(err)
+	}
+	closeSet(t, s)
+	s = open(t, drives)
+	move(t, s, s.Get(v.ID()), 1, volume.ReplaceOptions{}) // The old segment is not freed.
+	closeSet(t, s)
+	plan := drive.NewPlan(1)
+	for _, present := range [][]drive.Drive{drives, drives[1:], drives[2:]} {
+		before := plan.Count(drive.ID{}, drive.OnAny&^(drive.OnRead|drive.OnOpen|drive.OnReadMeta|drive.OnList|drive.OnSpace))
+		look, err := volume.Look(ctx, options(plan.WrapAll(present)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := look.Get(v.ID())
+		checkDistinct(t, found)
+		segments, stale := 0, 0
+		for _, d := range look.Drives() {
+			segments, stale = segments+d.Segments, stale+d.Stale
+		}
+		if len(present) == 6 && (segments != 9 || stale != 1 || len(look.Volumes()) != 1) {
+			t.Errorf("%d segments, %d stale, volumes %v", segments, stale, look.Volumes())
+		}
+		if n := len(look.Drives()); n != 6 {
+			t.Errorf("%d drives are known", n)
+		}
+		if _, err := look.Create(ctx, volume.Bulk); !errors.Is(err, volume.ErrClosed) {
+			t.Errorf("Create: %v", err)
+		}
+		if err := look.Free(found); !errors.Is(err, volume.ErrClosed) {
+			t.Errorf("Free: %v", err)
+		}
+		look.Prepare(volume.Bulk)
+		closeSet(t, look)
+		if after := plan.Count(drive.ID{}, drive.OnAny&^(drive.OnRead|drive.OnOpen|drive.OnReadMeta|drive.OnList|drive.OnSpace)); after != before {
+			t.Errorf("%d actions changed something", after-before)
+		}
+	}
+}

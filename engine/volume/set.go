@@ -53,6 +53,7 @@ type Set struct {
 	retired  map[*Retired]bool // Segments whose place others have taken, and that are not freed yet.
 	deferred []func()          // What waits for Confirm.
 	closed   bool
+	looking  bool          // Made by Look: nothing is ever written. Immutable.
 	failure  chan struct{} // Closed, and replaced, when a drive fails.
 }
 
