@@ -221,3 +221,70 @@ func TestDriveFails(t *testing.T) {
 		mustNot(t, y.Close())
 	}
 }
+
+// syncs fails the n-th sync of a directory.
+type syncs struct {
+	mu   sync.Mutex // Guards left.
+	dir  string
+	left int
+}
+
+func (f *syncs) String() string { return "syncs" }
+
+func (f *syncs) MaybeError(op errorfs.Op) error {
+	if op.Kind != errorfs.OpFileSync || op.Path != f.dir {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left--; f.left == 0 {
+		return errorfs.ErrInjected
+	}
+	return nil
+}
+
+// TestDirectorySync: a directory that cannot be synced fails the index, not the process, and nothing is promised that rests on it.
+func TestDirectorySync(t *testing.T) {
+	for n := 1; ; n++ {
+		fs := vfs.NewCrashableMem()
+		x, err := meta.Open(meta.Options{FS: fs, Dir: "index", Create: true})
+		mustNot(t, err)
+		mustNot(t, x.Close())
+		f := &syncs{dir: "index", left: n}
+		x, err = meta.Open(meta.Options{FS: errorfs.Wrap(fs, f), Dir: "index", MemTableBytes: 256 << 10})
+		if err != nil {
+			if !errors.Is(err, meta.ErrUnusable) && !errors.Is(err, meta.ErrFailed) {
+				t.Fatalf("open, sync %d: %v", n, err)
+			}
+			continue
+		}
+		h := newHistory(newRNG(t))
+		for i := 0; i < 8 && err == nil; i++ {
+			h.step()
+			b := h.cut()
+			if _, err = x.Apply(b.pos, b.recs); err == nil {
+				err = x.Flush(context.Background())
+			}
+		}
+		promised, _ := x.FlushedPosition()
+		if f.left <= 0 != (x.Err() != nil) || f.left <= 0 && err == nil {
+			t.Errorf("sync %d: %v, and the index says %v", n, err, x.Err())
+		}
+		crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+		_ = x.Close() // It cannot do all it would.
+		if f.left > 0 {
+			return // There were no more.
+		}
+		y, err := meta.Open(meta.Options{FS: crashed, Dir: "index"})
+		if err != nil {
+			if promised.LSN > 0 {
+				t.Errorf("sync %d: LSN %d was promised, and after a power cut there is: %v", n, promised.LSN, err)
+			}
+			continue
+		}
+		if y.Position().LSN < promised.LSN {
+			t.Errorf("sync %d: LSN %d after a power cut, %d was promised", n, y.Position().LSN, promised.LSN)
+		}
+		mustNot(t, y.Close())
+	}
+}

@@ -35,7 +35,7 @@ func (x *Index) openPebble(o Options, lock *pebble.Lock, exists bool) (err error
 	x.memSize = uint64(orDefault(o.MemTableBytes, defaultMemTable))
 	compactions := orDefault(o.Compactions, max(1, runtime.NumCPU()/4))
 	opts := &pebble.Options{
-		FS:                          guardFS{o.FS, x.failed},
+		FS:                          guardFS{o.FS, x},
 		Lock:                        lock,
 		ErrorIfNotExists:            exists,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -52,6 +52,8 @@ func (x *Index) openPebble(o Options, lock *pebble.Lock, exists bool) (err error
 		Logger:                      logger{x},
 		EventListener:               x.listener(),
 	}
+	scheduler := newScheduler()
+	opts.Experimental.CompactionScheduler = scheduler
 	for i := range opts.Levels {
 		opts.Levels[i].BlockSize = blockSize
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -72,6 +74,7 @@ func (x *Index) openPebble(o Options, lock *pebble.Lock, exists bool) (err error
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusable, err)
 	}
+	scheduler.begin()
 	return nil
 }
 
@@ -131,21 +134,43 @@ func (l logger) Errorf(format string, args ...any) {
 
 func (l logger) Fatalf(format string, args ...any) { l.x.background(fmt.Errorf(format, args...)) }
 
-// guardFS keeps Pebble from spinning. It repeats a failed flush at once and without end, and each try begins
-// by creating a file; once the index has failed nothing it writes matters, so the creation fails, slowly.
+// guardFS keeps Pebble from spinning and from ending the process. It repeats a failed flush at once and without end, and each try begins
+// by creating a file; once the index has failed nothing it writes matters, so the creation fails, slowly. When a
+// directory cannot be synced Pebble panics on a goroutine of its own; so it is told that all is well, and the index fails.
 type guardFS struct {
 	vfs.FS
-	failed <-chan struct{}
+	x *Index
 }
 
 func (g guardFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	select {
-	case <-g.failed:
+	case <-g.x.failed:
 		time.Sleep(failedBackoff)
-		return nil, &os.PathError{Op: "create", Path: name, Err: ErrFailed}
+		return nil, &os.PathError{Op: "create", Path: name, Err: g.x.Err()}
 	default:
 		return g.FS.Create(name, category)
 	}
+}
+
+func (g guardFS) OpenDir(name string) (vfs.File, error) {
+	dir, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return guardDir{dir, g.x}, nil
+}
+
+type guardDir struct {
+	vfs.File
+	x *Index
+}
+
+// Sync fails the index before it returns, so that nothing takes for durable what rests on it.
+func (d guardDir) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		d.x.background(err)
+	}
+	return nil
 }
 
 func (g guardFS) Unwrap() vfs.FS { return g.FS }
