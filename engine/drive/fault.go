@@ -23,10 +23,13 @@ const (
 	OnWriteMeta
 	OnList
 	OnSpace
-	numActions int = iota
+	OnReadFile       // Of the file system for the index.
+	OnChangeFile     // A write or a sync of one of its files, or a change of a directory.
+	numActions   int = iota
 
-	OnOps = OnRead | OnWrite
-	OnAny = Action(1<<numActions - 1)
+	OnOps   = OnRead | OnWrite
+	OnFiles = OnReadFile | OnChangeFile
+	OnAny   = Action(1<<numActions-1) &^ OnFiles // Anything else that a drive is asked for.
 )
 
 // Event is one action, as a Rule sees it.
@@ -36,7 +39,7 @@ type Event struct {
 	Seg    uint32
 	Off    int64
 	Len    int
-	Name   string // Of a small file.
+	Name   string // Of a small file, or the path of one of the index.
 }
 
 // Effect is what a fault does. Those without a remark apply to any action.
@@ -142,7 +145,7 @@ func (p *Plan) Struck() int {
 	return n
 }
 
-// Kill makes every action on a drive fail with EIO from now on.
+// Kill makes every action on a drive fail with EIO from now on, but for those on the files of the index, which may be in memory.
 func (p *Plan) Kill(id ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,7 +213,7 @@ func (p *Plan) strike(e Event) *Rule {
 			counts[i]++
 		}
 	}
-	if p.dead[e.Drive] {
+	if p.dead[e.Drive] && e.Action&OnAny != 0 {
 		return &Rule{Do: Fail, Err: syscall.EIO}
 	}
 	var hit *Rule
@@ -248,8 +251,7 @@ func (p *Plan) intN(n int) int {
 	return p.rng.IntN(n)
 }
 
-// Wrap returns d with the plan's faults. The files of the index, reached through FS, stay sound; they
-// have injectors of their own.
+// Wrap returns d with the plan's faults.
 func (p *Plan) Wrap(d Drive) Drive {
 	return &faultDrive{Drive: d, plan: p}
 }
@@ -264,7 +266,7 @@ func (p *Plan) WrapAll(drives []Drive) []Drive {
 }
 
 type faultDrive struct {
-	Drive // The sound drive. ID, Path, Device, FS, Stats and Close are its own.
+	Drive // The sound drive. ID, Path, Device, Stats and Close are its own.
 	plan  *Plan
 	queue faultQueue
 	watch Watch // Of what is asked of it; the sound drive's sees what faults let through.

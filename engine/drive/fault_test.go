@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
+	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"penstock/engine/drive"
 )
@@ -277,5 +282,103 @@ func TestLatency(t *testing.T) {
 	}
 	if p50, p99 := l.Quantile(0.5), l.Quantile(0.99); p50 < 50*time.Millisecond || p50 > 64*time.Millisecond || p99 < 99*time.Millisecond || p99 > 128*time.Millisecond {
 		t.Errorf("p50 %v, p99 %v of 1 to 100 ms", p50, p99)
+	}
+}
+
+// TestFaultFiles looks at what each effect does to the files of the index.
+func TestFaultFiles(t *testing.T) {
+	plan, d, _, _ := faulty(t)
+	fs, dir := d.FS()
+	name := fs.PathJoin(dir, "file")
+	old := block(4096, 1)
+	write := func(b []byte) error {
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(slices.Clone(b))
+		return errors.Join(err, f.Sync(), f.Close())
+	}
+	look := func() []byte {
+		f, err := fs.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		b := make([]byte, 4096)
+		n, err := f.Read(b)
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		return b[:n]
+	}
+	differ := func(a, b []byte) (n int) {
+		for i := range min(len(a), len(b)) {
+			n += bits.OnesCount8(a[i] ^ b[i])
+		}
+		return n
+	}
+	if err := write(old); err != nil || !bytes.Equal(look(), old) {
+		t.Fatal(err)
+	}
+	const theWrite, theSync = 2, 3 // After Create, of which they are actions like all changes.
+	for _, test := range []struct {
+		do     drive.Effect
+		nth    int
+		failed bool
+		is     func(got []byte) bool
+	}{
+		{drive.Fail, 1, true, func(got []byte) bool { return bytes.Equal(got, old) }},
+		{drive.Fail, theWrite, true, func(got []byte) bool { return len(got) == 0 }},
+		{drive.FailAfter, theWrite, true, func(got []byte) bool { return bytes.Equal(got, old) }},
+		{drive.Short, theWrite, true, func(got []byte) bool { return bytes.Equal(got, old[:2048]) }},
+		{drive.Lose, theWrite, false, func(got []byte) bool { return bytes.Equal(got, make([]byte, 4096)) }},
+		{drive.Lose, theSync, false, func(got []byte) bool { return bytes.Equal(got, old) }},
+		{drive.Fail, theSync, true, func(got []byte) bool { return bytes.Equal(got, old) }},
+		{drive.Tear, theWrite, false, func(got []byte) bool {
+			return bytes.Equal(got, slices.Concat(old[:2048], make([]byte, 2048)))
+		}},
+		{drive.Flip, theWrite, false, func(got []byte) bool { return differ(got, old) == 1 }},
+		{drive.Delay, theWrite, false, func(got []byte) bool { return bytes.Equal(got, old) }},
+	} {
+		plan.Clear()
+		plan.Add(drive.Rule{On: drive.OnChangeFile, Nth: test.nth, Do: test.do})
+		err := write(old)
+		if plan.Struck() != 1 {
+			t.Errorf("effect %d at change %d did not strike", test.do, test.nth)
+		}
+		plan.Clear()
+		if got := look(); (err != nil) != test.failed || !test.is(got) {
+			t.Errorf("effect %d at change %d: %v, and %d bytes, %d bits of which differ", test.do, test.nth, err, len(got), differ(got, old))
+		}
+		if err := write(old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const theRead = 2 // After Open.
+	plan.Add(drive.Rule{On: drive.OnReadFile, Nth: theRead, Do: drive.Flip})
+	if got := look(); differ(got, old) != 1 {
+		t.Errorf("a flipped read differs in %d bits", differ(got, old))
+	}
+	plan.Clear()
+	plan.Add(drive.Rule{On: drive.OnReadFile, Do: drive.Fail})
+	if _, err := fs.Open(name); !errors.Is(err, syscall.EIO) {
+		t.Errorf("open: %v", err)
+	}
+	// What hangs goes on when it is released.
+	plan.Clear()
+	plan.Add(drive.Rule{On: drive.OnChangeFile, Do: drive.Hang})
+	removed := make(chan error)
+	go func() { removed <- fs.Remove(name) }()
+	for plan.Hung() == 0 {
+		runtime.Gosched()
+	}
+	plan.Release()
+	if err := <-removed; err != nil {
+		t.Error(err)
+	}
+	plan.Kill(d.ID())
+	if err := write(old); err != nil {
+		t.Errorf("the files of the index are not part of what Kill kills: %v", err)
 	}
 }
