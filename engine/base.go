@@ -54,6 +54,14 @@ type indexPlace struct {
 	drive drive.Drive // nil when it is on none of the cell's.
 }
 
+// id is that of its drive, or zero.
+func (p indexPlace) id() (id drive.ID) {
+	if p.drive != nil {
+		id = p.drive.ID()
+	}
+	return id
+}
+
 // enter takes the gate of the current base. leave must follow. While a base is being replaced, which usually takes a fraction of
 // a second, it waits as long as a client may be kept waiting: the loss of a drive is nothing that clients should notice. The
 // caller holds no gate, so the replacement does not wait for it.

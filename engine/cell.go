@@ -41,6 +41,7 @@ type cell struct {
 	base      atomic.Pointer[base] // Never nil once the cell has started.
 	recovered func(*base) error    // Called with each base after the first before it is used; nil for none.
 	shunned   map[drive.ID]bool    // Drives on which an index has failed. Owned by who starts the cell, then by supervise.
+	hung      map[drive.ID]bool    // Drives whose file systems hang; zero for a directory on none of them. Owned likewise.
 
 	bulk         *bulkWriter
 	maxBlobUnits int
@@ -114,6 +115,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		limits:       defaultLimits,
 		log:          opts.Logger.With("cell", id),
 		shunned:      make(map[drive.ID]bool),
+		hung:         make(map[drive.ID]bool),
 		maxBlobUnits: blobUnits,
 		maxRecordLen: maxRecordLen,
 		spareRow:     make(chan struct{}, 1),
@@ -225,5 +227,12 @@ func (b *base) close(ctx context.Context) error {
 	if err := b.index.Flush(ctx); err != nil && ctx.Err() == nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(append(errs, b.index.Close())...)
+	closed := make(chan error, 1)
+	go func() { closed <- b.index.Close() }() // Which may hang with its drive: then it is left behind.
+	select {
+	case err := <-closed:
+		return errors.Join(append(errs, err)...)
+	case <-ctx.Done():
+		return errors.Join(append(errs, fmt.Errorf("the index in %s: %w", b.place.dir, errHangs))...)
+	}
 }

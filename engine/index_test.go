@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -166,159 +165,26 @@ func damageFile(t *testing.T, fs vfs.FS, name, damage string) {
 	}
 }
 
-// fickleDrive is a drive whose file system, beside the segments, can be made to fail.
-type fickleDrive struct {
-	drive.Drive
-	mood *mood
-}
-
-// mood says what a file system does.
-type mood struct {
-	mu   sync.Mutex // Guards the fields below.
-	err  error      // Every action fails with it.
-	hang chan struct{}
-}
-
-func (m *mood) set(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.err = err
-}
-
-// stop has every action hang until the function returned is called.
-func (m *mood) stop() (goOn func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.hang = make(chan struct{})
-	return sync.OnceFunc(func() { close(m.hang) })
-}
-
-func (m *mood) check() error {
-	m.mu.Lock()
-	err, hang := m.err, m.hang
-	m.mu.Unlock()
-	if hang != nil {
-		<-hang
-	}
-	if err != nil {
-		return &os.PathError{Op: "fault", Path: "index", Err: err}
-	}
-	return nil
-}
-
-func (d fickleDrive) FS() (vfs.FS, string) {
-	fs, root := d.Drive.FS()
-	return fickleFS{fs, d.mood}, root
-}
-
-type fickleFS struct {
-	vfs.FS
-	mood *mood
-}
-
-func (f fickleFS) file(file vfs.File, err error) (vfs.File, error) {
-	if err != nil {
-		return nil, err
-	}
-	return fickleFile{file, f.mood}, nil
-}
-
-func (f fickleFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := f.mood.check(); err != nil {
-		return nil, err
-	}
-	return f.file(f.FS.Create(name, c))
-}
-
-func (f fickleFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	if err := f.mood.check(); err != nil {
-		return nil, err
-	}
-	return f.file(f.FS.Open(name, opts...))
-}
-
-func (f fickleFS) OpenDir(name string) (vfs.File, error) {
-	if err := f.mood.check(); err != nil {
-		return nil, err
-	}
-	return f.file(f.FS.OpenDir(name))
-}
-
-func (f fickleFS) List(name string) ([]string, error) {
-	if err := f.mood.check(); err != nil {
-		return nil, err
-	}
-	return f.FS.List(name)
-}
-
-func (f fickleFS) MkdirAll(name string, perm os.FileMode) error {
-	if err := f.mood.check(); err != nil {
-		return err
-	}
-	return f.FS.MkdirAll(name, perm)
-}
-
-func (f fickleFS) RemoveAll(name string) error {
-	if err := f.mood.check(); err != nil {
-		return err
-	}
-	return f.FS.RemoveAll(name)
-}
-
-func (f fickleFS) Link(a, b string) error {
-	if err := f.mood.check(); err != nil {
-		return err
-	}
-	return f.FS.Link(a, b)
-}
-
-type fickleFile struct {
-	vfs.File
-	mood *mood
-}
-
-func (f fickleFile) Write(p []byte) (int, error) {
-	if err := f.mood.check(); err != nil {
-		return 0, err
-	}
-	return f.File.Write(p)
-}
-
-func (f fickleFile) Sync() error {
-	if err := f.mood.check(); err != nil {
-		return err
-	}
-	return f.File.Sync()
-}
-
-func (f fickleFile) ReadAt(p []byte, off int64) (int, error) {
-	if err := f.mood.check(); err != nil {
-		return 0, err
-	}
-	return f.File.ReadAt(p, off)
-}
-
-// fickleStore is a store on four drives whose file systems and segments can be made to fail.
+// fickleStore is a store on four drives that can be made to fail.
 type fickleStore struct {
 	s      *Store
 	plan   *drive.Plan
 	drives []drive.Drive
-	moods  []*mood
 }
 
 func newFickleStore(t *testing.T) *fickleStore {
 	x := &fickleStore{plan: drive.NewPlan(1), drives: memDrives(4, 0)}
-	wrapped := make([]drive.Drive, len(x.drives))
-	for i, d := range x.drives {
-		x.moods = append(x.moods, &mood{})
-		wrapped[i] = x.plan.Wrap(fickleDrive{d, x.moods[i]})
-	}
 	x.s = mustOpen(t, testOptions(t, -1).tuned(func(c *cell) {
 		c.limits.write, c.limits.create, c.limits.stall = time.Second, time.Second, time.Second
-	}), wrapped)
+	}), x.plan.WrapAll(x.drives))
 	x.s.minPart = 0
 	mustBucket(t, x.s, testBucket)
 	return x
+}
+
+// files has every action on the files of a drive's file system, or of all drives', go wrong.
+func (x *fickleStore) files(id drive.ID, do drive.Effect, err error) {
+	x.plan.Add(drive.Rule{On: drive.OnFiles, Drive: id, Times: -1, Do: do, Err: err})
 }
 
 // TestIndexFails lets the index fail under load, in all the ways that its drive can. Clients are told to come back, nothing acknowledged is lost,
@@ -326,41 +192,23 @@ func newFickleStore(t *testing.T) *fickleStore {
 func TestIndexFails(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		fail  func(x *fickleStore, i int) (mend func())
+		fail  func(x *fickleStore, id drive.ID)
 		moves bool // The index ends up on another drive.
 	}{
-		{"input/output error", func(x *fickleStore, i int) func() {
-			x.moods[i].set(syscall.EIO)
-			return func() { x.moods[i].set(nil) }
+		{"input/output error", func(x *fickleStore, id drive.ID) { x.files(id, drive.Fail, nil) }, true},
+		{"no space", func(x *fickleStore, id drive.ID) { x.files(id, drive.Fail, syscall.ENOSPC) }, true},
+		{"drive fails, index reads", func(x *fickleStore, id drive.ID) { x.plan.Kill(id) }, true},
+		{"drive fails wholly", func(x *fickleStore, id drive.ID) {
+			x.plan.Kill(id)
+			x.files(id, drive.Fail, nil)
 		}, true},
-		{"no space", func(x *fickleStore, i int) func() {
-			x.moods[i].set(syscall.ENOSPC)
-			return func() { x.moods[i].set(nil) }
+		{"drive hangs", func(x *fickleStore, id drive.ID) {
+			x.plan.Add(drive.Rule{On: drive.OnAny, Drive: id, Times: -1, Do: drive.Hang})
+			x.files(id, drive.Hang, nil)
 		}, true},
-		{"drive fails, index reads", func(x *fickleStore, i int) func() {
-			x.plan.Kill(x.drives[i].ID())
-			return func() {}
-		}, true},
-		{"drive fails wholly", func(x *fickleStore, i int) func() {
-			x.plan.Kill(x.drives[i].ID())
-			x.moods[i].set(syscall.EIO)
-			return func() {}
-		}, true},
-		{"drive hangs", func(x *fickleStore, i int) func() {
-			x.plan.Add(drive.Rule{On: drive.OnAny, Drive: x.drives[i].ID(), Times: -1, Do: drive.Hang})
-			goOn := x.moods[i].stop()
-			return func() { x.plan.Clear(); x.plan.Release(); goOn() }
-		}, true},
-		{"all file systems fail for a while", func(x *fickleStore, i int) func() {
-			for _, m := range x.moods {
-				m.set(syscall.EIO)
-			}
-			time.AfterFunc(300*time.Millisecond, func() {
-				for _, m := range x.moods {
-					m.set(nil)
-				}
-			})
-			return func() {}
+		{"all file systems fail for a while", func(x *fickleStore, _ drive.ID) {
+			x.files(drive.ID{}, drive.Fail, nil)
+			time.AfterFunc(300*time.Millisecond, x.plan.Clear)
 		}, false},
 	} {
 		for _, withCheckpoint := range []bool{true, false} {
@@ -390,7 +238,7 @@ func TestIndexFails(t *testing.T) {
 				}()
 				feed(400_000)
 				at := indexDrive(t, s, x.drives)
-				mend := test.fail(x, at)
+				test.fail(x, x.drives[at].ID())
 				// Something must be written for the failure to show.
 				deadline := time.Now().Add(30 * time.Second)
 				for s.cells[0].base.Load() == first {
@@ -421,7 +269,8 @@ func TestIndexFails(t *testing.T) {
 				if now := indexDrive(t, s, x.drives); test.moves && now == at {
 					t.Error("the index is on the drive where it failed")
 				}
-				mend()
+				x.plan.Clear()
+				x.plan.Release()
 				for key, b := range objects {
 					patiently(t, func() error {
 						got, err := getBytes(t.Context(), s, testBucket, key)
@@ -703,4 +552,31 @@ func (y *yard) rebuilding() Options {
 	o := y.opts
 	o.RebuildIndex = true
 	return o
+}
+
+// TestStartHangs: a drive whose file system hangs, at any action of a start or a stop, holds up neither for good.
+func TestStartHangs(t *testing.T) {
+	for _, at := range []int{1, 2, 3, 5, 8, 13, 21, 34, 55} {
+		t.Run(fmt.Sprint("action ", at), func(t *testing.T) {
+			drives := memDrives(4, 0)
+			plan := drive.NewPlan(1)
+			opts := testOptions(t, -1).tuned(func(c *cell) { c.limits.stall, c.limits.create = 300*time.Millisecond, time.Second })
+			s := mustOpen(t, opts, drives)
+			mustBucket(t, s, testBucket)
+			objects := fill(t, s, testBucket, "x/")
+			on := drives[indexDrive(t, s, drives)].ID()
+			closeStore(t, s)
+			reopen(drives)
+			plan.Add(drive.Rule{On: drive.OnFiles, Drive: on, Nth: at, Times: -1, Do: drive.Hang})
+			s = mustOpen(t, opts, plan.WrapAll(drives))
+			patientCheck(t, s, objects)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			if err := s.Close(ctx); err != nil {
+				t.Log(err) // It may say that the index did not answer.
+			}
+			plan.Release()
+			plan.Clear()
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -146,12 +147,19 @@ func isIndexTrouble(err error) bool {
 func (c *cell) savedIndexes(places []indexPlace, spoilt string) []savedIndex {
 	var newest *savedIndex
 	for _, place := range places {
-		if names, err := place.fs.List(place.dir); err != nil || len(names) == 0 || place.dir == spoilt {
+		if place.dir == spoilt {
 			continue
 		}
-		x, err := c.openIndex(place.fs, place.dir, false)
+		x, err := c.openPlace(place, func() (*meta.Index, error) {
+			if names, err := place.fs.List(place.dir); err != nil || len(names) == 0 {
+				return nil, nil // There is none.
+			}
+			return c.openIndex(place.fs, place.dir, false)
+		})
 		if err != nil {
 			c.log.Warn("the index cannot be opened", "dir", place.dir, "error", err)
+		}
+		if x == nil {
 			continue
 		}
 		saved := &savedIndex{where: "index in " + place.dir, position: x.Position(), index: x, place: place}
@@ -215,10 +223,14 @@ func (b *base) replay(ctx context.Context) (did journal.Recovery, err error) {
 // restoreAnywhere copies a checkpoint to the first place that takes it and opens it there.
 func (c *cell) restoreAnywhere(saved savedIndex, places []indexPlace) (place indexPlace, x *meta.Index, err error) {
 	for _, place = range places {
-		if err = restore(saved, place); err == nil {
-			if x, err = c.openIndex(place.fs, place.dir, false); err == nil {
-				return place, x, nil
+		x, err = c.openPlace(place, func() (*meta.Index, error) {
+			if err := restore(saved, place); err != nil {
+				return nil, err
 			}
+			return c.openIndex(place.fs, place.dir, false)
+		})
+		if err == nil {
+			return place, x, nil
 		}
 		if !errors.Is(err, errPlace) {
 			break
@@ -234,14 +246,53 @@ func (c *cell) removeIndexes(places []indexPlace, but indexPlace) {
 		if place.dir == but.dir && place.drive == but.drive {
 			continue
 		}
-		if names, err := place.fs.List(place.dir); err != nil || len(names) == 0 {
-			continue
-		}
-		if err := place.fs.RemoveAll(place.dir); err != nil {
+		if _, err := c.openPlace(place, func() (*meta.Index, error) {
+			if names, err := place.fs.List(place.dir); err != nil || len(names) == 0 {
+				return nil, nil
+			}
+			return nil, place.fs.RemoveAll(place.dir)
+		}); err != nil {
 			c.log.Warn("an old index cannot be removed", "dir", place.dir, "error", err)
 		}
 	}
 }
+
+// openPlace does something at a place, which may hang with its drive. Then it is left behind, and so is an index that it opens late; the
+// place is not tried again, so that it is waited for once.
+func (c *cell) openPlace(place indexPlace, open func() (*meta.Index, error)) (*meta.Index, error) {
+	if c.hung[place.id()] {
+		return nil, fmt.Errorf("%w: %w", errPlace, errHangs)
+	}
+	type opened struct {
+		x   *meta.Index
+		err error
+	}
+	back := make(chan opened)
+	late := make(chan struct{})
+	go func() {
+		var o opened
+		o.x, o.err = open()
+		select {
+		case back <- o:
+		case <-late:
+			if o.x != nil {
+				o.x.Close() // Nobody has used it.
+			}
+		}
+	}()
+	timer := time.NewTimer(c.limits.stall)
+	defer timer.Stop()
+	select {
+	case o := <-back:
+		return o.x, o.err
+	case <-timer.C:
+		close(late)
+		c.hung[place.id()] = true
+		return nil, fmt.Errorf("%w: %w", errPlace, errHangs)
+	}
+}
+
+var errHangs = errors.New("its file system does not answer")
 
 // rebuildIndex makes the index anew from every journal, or, in a new store, makes the first journal.
 func (c *cell) rebuildIndex(ctx context.Context, places []indexPlace) (b *base, err error) {
@@ -264,10 +315,13 @@ func (c *cell) rebuildIndex(ctx context.Context, places []indexPlace) (b *base, 
 func (b *base) remake(ctx context.Context) (err error) {
 	c, fs := b.c, b.place.fs
 	aside := b.place.dir + rebuildSuffix
-	if err := fs.RemoveAll(aside); err != nil {
-		return errors.Join(errPlace, err)
-	}
-	if b.index, err = c.openIndex(fs, aside, true); err != nil {
+	b.index, err = c.openPlace(b.place, func() (*meta.Index, error) {
+		if err := fs.RemoveAll(aside); err != nil {
+			return nil, err
+		}
+		return c.openIndex(fs, aside, true)
+	})
+	if err != nil {
 		return errors.Join(errPlace, err)
 	}
 	defer func() {
@@ -278,26 +332,31 @@ func (b *base) remake(ctx context.Context) (err error) {
 			if b.index != nil {
 				b.index.Close()
 			}
-			fs.RemoveAll(aside) // The next attempt begins with this, too.
+			if !c.hung[b.place.id()] {
+				fs.RemoveAll(aside) // The next attempt begins with this, too.
+			}
 		}
 	}()
 	if err := b.fill(ctx); err != nil {
 		return err
 	}
 	// Nothing is applied before somebody appends.
-	err, b.index = b.index.Close(), nil
-	if err == nil {
-		err = fs.RemoveAll(b.place.dir)
-	}
-	if err == nil {
-		err = fs.Rename(aside, b.place.dir)
-	}
-	if err == nil {
-		err = syncDir(fs, fs.PathDir(b.place.dir))
-	}
-	if err == nil {
-		b.index, err = c.openIndex(fs, b.place.dir, false)
-	}
+	whole := b.index
+	b.index, err = c.openPlace(b.place, func() (*meta.Index, error) {
+		if err := whole.Close(); err != nil {
+			return nil, err
+		}
+		if err := fs.RemoveAll(b.place.dir); err != nil {
+			return nil, err
+		}
+		if err := fs.Rename(aside, b.place.dir); err != nil {
+			return nil, err
+		}
+		if err := syncDir(fs, fs.PathDir(b.place.dir)); err != nil {
+			return nil, err
+		}
+		return c.openIndex(fs, b.place.dir, false)
+	})
 	if err != nil {
 		return errors.Join(errPlace, err)
 	}
