@@ -267,23 +267,7 @@ var deeds = []deed{
 			return done
 		},
 	},
-	{
-		"part",
-		func(ctx context.Context, s *Store, seed uint64) error {
-			id, err := theUpload(ctx, s, "m")
-			if err != nil {
-				return err
-			}
-			return putPart(ctx, s, "m", id, 1, payload(seed, 2000))
-		},
-		func(w *world, seed uint64) string {
-			if w.uploads["m"] == nil {
-				return KindNoSuchUpload.String()
-			}
-			w.uploads["m"][1] = payload(seed, 2000)
-			return done
-		},
-	},
+	deedPart(1, 2000),
 	{
 		"complete",
 		func(ctx context.Context, s *Store, _ uint64) error {
@@ -295,10 +279,20 @@ var deeds = []deed{
 		},
 		func(w *world, _ uint64) string {
 			parts := w.uploads["m"]
-			if parts == nil {
+			switch {
+			case parts == nil:
 				return KindNoSuchUpload.String()
+			case len(parts) == 0:
+				return KindInvalidPart.String()
 			}
-			w.buckets[testBucket]["m"] = thing{slices.Concat(parts[1], parts[2]), joinETags(etagOf(parts[1]), etagOf(parts[2]))}
+			var o thing
+			var etags []string
+			for _, number := range sortedKeys(parts) {
+				o.b = append(o.b, parts[number]...)
+				etags = append(etags, etagOf(parts[number]))
+			}
+			o.etag = joinETags(etags...)
+			w.buckets[testBucket]["m"] = o
 			delete(w.uploads, "m")
 			return done
 		},
@@ -320,28 +314,65 @@ var deeds = []deed{
 			return done
 		},
 	},
-	{
-		"create bucket",
-		func(ctx context.Context, s *Store, _ uint64) error { return s.CreateBucket(ctx, "new", nil) },
-		func(w *world, _ uint64) string {
-			if w.buckets["new"] != nil {
-				return KindBucketExists.String()
+	deedToggle("new"),
+	deedToggle("spare"),
+}
+
+// createUpload begins the upload that parts are put to.
+var createUpload = deed{
+	"upload m",
+	func(ctx context.Context, s *Store, _ uint64) error {
+		_, err := s.CreateUpload(ctx, testBucket, "m", nil)
+		return err
+	},
+	func(w *world, _ uint64) string {
+		if w.uploads["m"] != nil {
+			return twice
+		}
+		w.uploads["m"] = map[int][]byte{}
+		return done
+	},
+}
+
+func deedPart(number, size int) deed {
+	return deed{
+		fmt.Sprint("part ", number),
+		func(ctx context.Context, s *Store, seed uint64) error {
+			id, err := theUpload(ctx, s, "m")
+			if err != nil {
+				return err
 			}
-			w.buckets["new"] = map[string]thing{}
+			return putPart(ctx, s, "m", id, number, payload(seed, size))
+		},
+		func(w *world, seed uint64) string {
+			if w.uploads["m"] == nil {
+				return KindNoSuchUpload.String()
+			}
+			w.uploads["m"][number] = payload(seed, size)
 			return done
 		},
-	},
-	{
-		"delete bucket",
-		func(ctx context.Context, s *Store, _ uint64) error { return s.DeleteBucket(ctx, "spare") },
-		func(w *world, _ uint64) string {
-			if w.buckets["spare"] == nil {
-				return KindNoSuchBucket.String()
+	}
+}
+
+// deedToggle deletes a bucket if it is there and creates it if not.
+func deedToggle(name string) deed {
+	return deed{
+		"toggle bucket " + name,
+		func(ctx context.Context, s *Store, _ uint64) error {
+			if _, err := s.Bucket(ctx, name); err == nil {
+				return s.DeleteBucket(ctx, name)
 			}
-			delete(w.buckets, "spare")
+			return s.CreateBucket(ctx, name, nil)
+		},
+		func(w *world, _ uint64) string {
+			if w.buckets[name] != nil {
+				delete(w.buckets, name)
+			} else {
+				w.buckets[name] = map[string]thing{}
+			}
 			return done
 		},
-	},
+	}
 }
 
 // twice is the answer of a deed that the world cannot describe when it is done again; such a step is left out.
