@@ -21,7 +21,7 @@ type deletion struct {
 	key, version string
 	hasVersion   bool
 	number       engine.VersionID // Of version.
-	conds        deleteConditions
+	etag         string
 	deleted      engine.Deleted
 	err          error
 }
@@ -126,11 +126,10 @@ func parseDeletion(x *xmlReader) (d deletion, ok bool) {
 		case "VersionId":
 			d.version, d.hasVersion = x.text(), true
 		case "ETag":
-			d.conds.etag = x.text()
-		case "LastModifiedTime":
-			d.conds.modified = x.text()
-		case "Size":
-			d.conds.size = x.text()
+			d.etag = x.text()
+		case "LastModifiedTime", "Size":
+			x.skip()
+			d.err = notImplemented("Element", name)
 		default:
 			return d, false
 		}
@@ -174,7 +173,7 @@ func (r *request) authoriseAll(list []deletion) {
 		if d.number, d.err = readVersion(d.version, d.hasVersion, "versionId"); d.err != nil {
 			continue
 		}
-		d.err = r.mayDelete(d.key, d.number, d.conds.etag != "" && d.conds.etag != "*")
+		d.err = r.mayDelete(d.key, d.number, d.etag != "" && d.etag != "*")
 	}
 }
 
@@ -185,9 +184,12 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			err = errInternal
 		}
 	}()
-	check, err := d.conds.check()
-	if err != nil {
-		return err
+	var check engine.Check
+	if d.etag != "" {
+		conds := conditions{ifMatch: d.etag, hasIfMatch: true}
+		if check, err = conds.writeCheck(); err != nil {
+			return err
+		}
 	}
 	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, d.number, engine.DeleteOptions{Check: check})
 	return err

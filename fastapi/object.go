@@ -275,12 +275,16 @@ func (r *request) setChecksum(info *engine.ObjectInfo, want byteRange, part *eng
 	r.setHeader("x-amz-checksum-type", kind)
 }
 
-// checkOverrides refuses overrides that would break out of their header.
+// checkOverrides refuses overrides that would break out of their header, and those that nobody has signed: a link that a stranger can
+// make would otherwise have a public object say what the stranger wants.
 func (r *request) checkOverrides() error {
 	for i := range r.params {
 		p := &r.params[i]
 		if !strings.HasPrefix(p.name, "response-") {
 			continue
+		}
+		if r.identity == anonymous {
+			return errInvalidRequest.message("Request specific response headers cannot be used for anonymous GET requests.")
 		}
 		for j := 0; j < len(p.value); j++ {
 			if c := p.value[j]; c < ' ' && c != '\t' || c == 0x7f {
@@ -373,11 +377,11 @@ func (r *request) deleteObject() error {
 	if err != nil {
 		return err
 	}
-	conds, err := readDeleteConditions(&r.head)
-	if err != nil {
-		return err
+	conds := readConditions(&r.head, "")
+	if conds.hasIfNoneMatch {
+		return notImplemented("Header", "If-None-Match")
 	}
-	check, err := conds.check()
+	check, err := conds.writeCheck()
 	if err != nil {
 		return err
 	}
