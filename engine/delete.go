@@ -8,7 +8,7 @@ import (
 
 // DeleteOptions are the options of Delete.
 type DeleteOptions struct {
-	Check Check // Sees the version named; nil means unconditional.
+	Check Check // Sees the current version, whichever is deleted; nil means unconditional.
 }
 
 // Deleted says what a deletion did.
@@ -44,7 +44,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, version VersionI
 		return Deleted{}, storeError(op, bucket, key, err)
 	}
 	defer base.leave()
-	if err := base.check(b, key, version, o.Check); err != nil {
+	if err := base.check(b, key, o.Check); err != nil {
 		return Deleted{}, checkError(op, bucket, key, err)
 	}
 	var out Deleted

@@ -247,7 +247,7 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 	if err := checkAttrs(object.Attrs); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
-	if err := base.check(b, key, CurrentVersion, o.Check); err != nil {
+	if err := base.check(b, key, o.Check); err != nil {
 		return ObjectInfo{}, checkError(op, bucket, key, err)
 	}
 	object.Version = b.nextVersion(c)

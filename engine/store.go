@@ -274,7 +274,7 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 // commitLocked is putObject for a caller that holds the bucket's gate and the key's lock and has entered base. r is nil when the object only
 // references blobs that the caller keeps alive.
 func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received) error {
-	if err := base.check(b, object.Key, CurrentVersion, check); err != nil {
+	if err := base.check(b, object.Key, check); err != nil {
 		return checkError(op, b.name, object.Key, err)
 	}
 	object.Version = b.nextVersion(base.c)
@@ -285,12 +285,12 @@ func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *buck
 	return nil
 }
 
-// check runs the caller's check on what the key or one of its versions is now. The caller has entered b and holds the key's lock.
-func (b *base) check(bucket *bucket, key string, version VersionID, check Check) error {
+// check runs the caller's check on what the key names now. The caller has entered b and holds the key's lock.
+func (b *base) check(bucket *bucket, key string, check Check) error {
 	if check == nil {
 		return nil
 	}
-	object, found, err := b.index.GetObject(bucket.id, key, version)
+	object, found, err := b.index.GetObject(bucket.id, key, CurrentVersion)
 	if err != nil {
 		return err
 	}

@@ -169,19 +169,15 @@ func (r *request) listBuckets() error {
 			return err
 		}
 	}
-	page, err := r.srv.store.ListBuckets(r.srv.ctx, prefix, after, limit)
+	page, err := r.bucketPage(prefix, after, r.param("bucket-region"), limit)
 	if err != nil {
 		return err
 	}
 	w := newXML("ListAllMyBucketsResult", 128+160*len(page.Buckets))
 	w.owner("Owner")
 	w.open("Buckets")
-	region := r.param("bucket-region")
 	for i := range page.Buckets {
 		b := &page.Buckets[i]
-		if region != "" && !strings.EqualFold(region, r.srv.regionOf(b)) {
-			continue
-		}
 		w.open("Bucket")
 		w.text("Name", b.Name)
 		w.time("CreationDate", b.Created)
@@ -195,6 +191,29 @@ func (r *request) listBuckets() error {
 	w.optional("Prefix", prefix)
 	w.close("ListAllMyBucketsResult")
 	return r.answerXML(w)
+}
+
+// bucketPage returns a page of the buckets in a region, or in any.
+func (r *request) bucketPage(prefix, after, region string, limit int) (out engine.BucketPage, err error) {
+	for more := true; more; {
+		page, err := r.srv.store.ListBuckets(r.srv.ctx, prefix, after, maxBuckets)
+		if err != nil {
+			return out, err
+		}
+		after, more = page.Next, page.Truncated
+		for i := range page.Buckets {
+			b := &page.Buckets[i]
+			switch {
+			case region != "" && !strings.EqualFold(region, r.srv.regionOf(b)):
+			case len(out.Buckets) == limit:
+				out.Truncated = true
+				return out, nil
+			default:
+				out.Buckets, out.Next = append(out.Buckets, *b), b.Name
+			}
+		}
+	}
+	return out, nil
 }
 
 // owner writes who owns everything there is.

@@ -30,6 +30,12 @@ func TestListBuckets(t *testing.T) {
 	if names != "bucket-0 bucket-1 bucket-2 bucket-3 bucket-4 " {
 		t.Errorf("pages: %s", names)
 	}
+	if r := h.must("GET", "/?bucket-region=us-east-1&max-buckets=1", ""); strings.Count(r.body, "<Bucket>") != 1 || element(r.body, "BucketRegion") != "us-east-1" || element(r.body, "ContinuationToken") == "" {
+		t.Errorf("buckets of the region: %v", r)
+	}
+	if r := h.must("GET", "/?bucket-region=eu-north-1&max-buckets=1", ""); strings.Contains(r.body, "<Bucket>") || element(r.body, "ContinuationToken") != "" {
+		t.Errorf("buckets of another region: %v", r)
+	}
 	h.want(400, "InvalidArgument", "GET", "/?max-buckets=0", "")
 	h.want(400, "InvalidArgument", "GET", "/?max-buckets=10001", "")
 	if r := h.must("GET", "/?bucket-region=us-west-2", ""); strings.Contains(r.body, "<Bucket>") {

@@ -21,7 +21,7 @@ type deletion struct {
 	key, version string
 	hasVersion   bool
 	number       engine.VersionID // Of version.
-	etag         string
+	conds        deleteConditions
 	deleted      engine.Deleted
 	err          error
 }
@@ -126,10 +126,11 @@ func parseDeletion(x *xmlReader) (d deletion, ok bool) {
 		case "VersionId":
 			d.version, d.hasVersion = x.text(), true
 		case "ETag":
-			d.etag = x.text()
-		case "LastModifiedTime", "Size":
-			x.skip()
-			d.err = notImplemented("Element", name)
+			d.conds.etag = x.text()
+		case "LastModifiedTime":
+			d.conds.modified = x.text()
+		case "Size":
+			d.conds.size = x.text()
 		default:
 			return d, false
 		}
@@ -173,7 +174,7 @@ func (r *request) authoriseAll(list []deletion) {
 		if d.number, d.err = readVersion(d.version, d.hasVersion, "versionId"); d.err != nil {
 			continue
 		}
-		d.err = r.mayDelete(d.key, d.number, d.etag != "" && d.etag != "*")
+		d.err = r.mayDelete(d.key, d.number, d.conds.etag != "" && d.conds.etag != "*")
 	}
 }
 
@@ -184,12 +185,9 @@ func (r *request) deleteOne(d *deletion) (err error) {
 			err = errInternal
 		}
 	}()
-	var check engine.Check
-	if d.etag != "" {
-		conds := conditions{ifMatch: d.etag, hasIfMatch: true}
-		if check, err = conds.writeCheck(); err != nil {
-			return err
-		}
+	check, err := d.conds.check()
+	if err != nil {
+		return err
 	}
 	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, d.number, engine.DeleteOptions{Check: check})
 	return err

@@ -76,11 +76,7 @@ func (s *fakeStore) Delete(_ context.Context, bucket, key string, version engine
 		return engine.Deleted{}, err
 	}
 	named := b.version(key, version)
-	checked := named
-	if named != nil && named.info.Marker && version == engine.CurrentVersion {
-		checked = nil
-	}
-	if err := runFakeCheck(o.Check, checked); err != nil {
+	if err := runFakeCheck(o.Check, b.current(key)); err != nil {
 		return engine.Deleted{}, causeError(engine.KindPrecondition, bucket, key, err)
 	}
 	out := engine.Deleted{Version: version, Versioned: b.versioning() != ""}

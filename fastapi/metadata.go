@@ -152,8 +152,7 @@ func refuseUnsupported(h *headers) error {
 			if strings.EqualFold(value, "false") {
 				continue
 			}
-		case "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-mfa",
-			"x-amz-if-match-last-modified-time", "x-amz-if-match-size":
+		case "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-mfa":
 		default:
 			if !hasAnyPrefix(name, "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-") {
 				continue

@@ -377,11 +377,11 @@ func (r *request) deleteObject() error {
 	if err != nil {
 		return err
 	}
-	conds := readConditions(&r.head, "")
-	if conds.hasIfNoneMatch {
-		return notImplemented("Header", "If-None-Match")
+	conds, err := readDeleteConditions(&r.head)
+	if err != nil {
+		return err
 	}
-	check, err := conds.writeCheck()
+	check, err := conds.check()
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func TestDeleteObjects(t *testing.T) {
 		"<Object><Key>"+strings.Repeat("k", 1025)+"</Key></Object>"+
 		"<Object><Key>e</Key><Size>5</Size></Object></Delete>")
 	for _, want := range []string{"<Deleted><Key>a</Key></Deleted>", "<Error><Key>b</Key><Code>PreconditionFailed</Code>", "<Error><Key>c</Key><VersionId>v1</VersionId><Code>InvalidArgument</Code>",
-		"<Deleted><Key>d</Key><VersionId>null</VersionId></Deleted>", "<Code>KeyTooLongError</Code>", "<Error><Key>e</Key><Code>NotImplemented</Code>"} {
+		"<Deleted><Key>d</Key><VersionId>null</VersionId></Deleted>", "<Code>KeyTooLongError</Code>", "<Error><Key>e</Key><Code>NoSuchKey</Code>"} {
 		if !strings.Contains(r.body, want) {
 			t.Errorf("no %s in %s", want, r.body)
 		}

@@ -22,10 +22,10 @@ const (
 )
 
 var (
-	errTagKey    = errInvalidTag.message("The TagKey you have provided is invalid")
-	errTagValue  = errInvalidTag.message("The TagValue you have provided is invalid")
+	errTagKey       = errInvalidTag.message("The TagKey you have provided is invalid")
+	errTagValue     = errInvalidTag.message("The TagValue you have provided is invalid")
 	errDuplicateTag = errInvalidTag.message("Cannot provide multiple Tags with the same key")
-	errTagHeader = "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates."
+	errTagHeader    = "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates."
 )
 
 // tagSet is a set of tags.
@@ -59,7 +59,9 @@ func (t tagSet) query() string {
 }
 
 // replaceIn returns attrs with these tags in place of those that are there.
-func (t tagSet) replaceIn(attrs []engine.Attr) []engine.Attr { return withAttr(attrs, attrTagging, t.query()) }
+func (t tagSet) replaceIn(attrs []engine.Attr) []engine.Attr {
+	return withAttr(attrs, attrTagging, t.query())
+}
 
 // check reports whether the tags are valid and their keys differ, and puts them in order.
 func (t tagSet) check() error {

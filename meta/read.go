@@ -185,7 +185,11 @@ func (x *Index) BlobAt(volume VolumeID, off int64) (id BlobID, found bool, err e
 
 // VolumeExtents calls f for each extent in a bulk volume, in order of offset, until it returns false.
 func (x *Index) VolumeExtents(volume VolumeID, f func(off int64, blob BlobID) bool) error {
-	return x.scan(appendID(nil, spaceExtent, uint64(volume)), func(key, value []byte) (bool, error) {
+	return volumeExtentsOf(x.db, volume, f)
+}
+
+func volumeExtentsOf(db pebble.Reader, volume VolumeID, f func(off int64, blob BlobID) bool) error {
+	return scanOf(db, appendID(nil, spaceExtent, uint64(volume)), func(key, value []byte) (bool, error) {
 		r := view(value)
 		id := BlobID(r.uvarint())
 		if !r.done() {

@@ -254,7 +254,11 @@ func (x *Index) VolumeUsage(id VolumeID) (VolumeUsage, error) {
 
 // Volumes calls f for each volume with live bytes or tombstones, in order, until f returns false.
 func (x *Index) Volumes(f func(id VolumeID, u VolumeUsage) bool) error {
-	return x.scan([]byte{spaceVolume}, func(key, value []byte) (bool, error) {
+	return volumesOf(x.db, f)
+}
+
+func volumesOf(db pebble.Reader, f func(id VolumeID, u VolumeUsage) bool) error {
+	return scanOf(db, []byte{spaceVolume}, func(key, value []byte) (bool, error) {
 		u, err := parseVolumeUsage(value)
 		if err != nil {
 			return false, err
@@ -274,7 +278,11 @@ func (x *Index) BucketUsage(id BucketID) (BucketUsage, error) {
 
 // scan calls f for each entry whose key begins with prefix, in order, until it returns false or an error.
 func (x *Index) scan(prefix []byte, f func(key, value []byte) (bool, error)) error {
-	it, err := x.db.NewIter(prefixOptions(prefix))
+	return scanOf(x.db, prefix, f)
+}
+
+func scanOf(db pebble.Reader, prefix []byte, f func(key, value []byte) (bool, error)) error {
+	it, err := db.NewIter(prefixOptions(prefix))
 	if err != nil {
 		return readError(err)
 	}
