@@ -358,6 +358,13 @@ func (s *Store) ListParts(_ context.Context, bucket, key, id string, after, max 
 	if err != nil {
 		return PartPage{}, storeError(op, bucket, key, err)
 	}
+	// Had it ended before the parts were looked at, they would be gone, and the list of no parts a wrong answer.
+	if _, found, err := base.index.GetUpload(upload.ID); err != nil || !found {
+		if err != nil {
+			return PartPage{}, storeError(op, bucket, key, err)
+		}
+		return PartPage{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindNoSuchUpload}
+	}
 	page.Truncated, page.Parts = more, make([]PartInfo, len(parts))
 	for i := range parts {
 		page.Parts[i] = partInfo(&parts[i])
