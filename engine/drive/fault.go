@@ -71,6 +71,7 @@ type Rule struct {
 	Do     Effect
 	Err    error         // nil means EIO.
 	Delay  time.Duration // Of Delay.
+	Jitter bool          // Of Delay: a random part of it, different each time.
 }
 
 // Plan makes drives fail. All drives that it wraps share its counts, so that a test can say "the n-th
@@ -228,6 +229,11 @@ func (p *Plan) strike(e Event) *Rule {
 		if hit == nil {
 			r.struck++
 			hit = &r.Rule
+			if r.Jitter {
+				one := r.Rule
+				one.Delay = time.Duration(p.rng.Int64N(int64(r.Delay) + 1))
+				hit = &one
+			}
 		}
 	}
 	return hit
