@@ -19,6 +19,7 @@ type attempt struct {
 	runs []erasure.Run
 	ops  []drive.Op
 	wait *opWait
+	late bool // Some read was given up.
 }
 
 // driveWatch is what the cell keeps of a drive's reads beside what the drive keeps itself.
@@ -103,8 +104,11 @@ func (a *attempt) finish() (bad erasure.Set) {
 			return a.outcome()
 		}
 	}
-	a.c.stats.hedgedReads.Add(1)
-	return a.outcome()
+	bad = a.outcome()
+	if a.late {
+		a.c.stats.hedgedReads.Add(1)
+	}
+	return bad
 }
 
 // mayHedge reports whether the reads that are not over may be done without.
@@ -130,6 +134,7 @@ func (a *attempt) outcome() (bad erasure.Set) {
 		op := &a.ops[i]
 		if op.GiveUp() {
 			a.buf.WriteOff() // Perhaps for good: others must not go without because of it.
+			a.late = true
 			bad = bad.With(run.Shard)
 		} else if op.Err != nil || op.N != int(run.Len) {
 			bad = bad.With(run.Shard)
