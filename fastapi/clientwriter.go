@@ -21,11 +21,12 @@ import (
 type clientWriter struct {
 	conn  net.Conn
 	own   *conn     // What conn is, or is on; nil for the connection of a test.
-	w     io.Writer // fasthttp's, in front of conn. Its buffer holds the headers.
+	w     io.Writer // fasthttp's, in front of conn.
 	stall time.Duration
+	begun time.Time
 
-	direct   bool      // w has passed on all it had, and the socket is written to. Never under TLS.
-	deadline time.Time // Of conn; zero before the first write.
+	direct   bool      // The headers have left fasthttp, and the body goes around it.
+	deadline time.Time // Of conn; zero as long as it is fasthttp's.
 }
 
 var _ engine.KeepingWriter = (*clientWriter)(nil)
@@ -38,7 +39,8 @@ const (
 )
 
 func newClientWriter(c net.Conn, w io.Writer, stall time.Duration) *clientWriter {
-	return &clientWriter{conn: c, own: connOf(c), w: w, stall: stall}
+	own := connOf(c)
+	return &clientWriter{conn: c, own: own, w: w, stall: stall, begun: time.Now(), direct: own != nil && own.corked}
 }
 
 // Write writes all of p, however long the client takes for it as long as it takes some.
@@ -51,28 +53,17 @@ func (c *clientWriter) TryWrite(p []byte, wanted func() bool) (int, error) {
 
 // TryKeep is TryWrite that keeps p for as long as the network card needs it. A nil keep says that it must not.
 func (c *clientWriter) TryKeep(p []byte, wanted func() bool, keep func() func()) (total int, err error) {
-	plain := c.own != nil && net.Conn(c.own) == c.conn
-	if plain && c.direct {
+	if c.direct {
 		return c.writeDirect(p, wanted, keep)
-	}
-	piece := recordLen
-	if plain {
-		// A piece of twice its length leaves nothing in fasthttp's buffer.
-		piece = 2 * writeBufferLen
 	}
 	for total < len(p) {
 		if ok, err := c.awaitRoom(wanted); err != nil || !ok {
 			return total, err
 		}
-		n, err := c.writeThrough(p[total:min(total+piece, len(p))])
+		n, err := c.writeThrough(p[total:min(total+recordLen, len(p))])
 		total += n
 		if err != nil {
 			return total, err
-		}
-		if plain && n == piece {
-			c.direct = true
-			n, err := c.writeDirect(p[total:], wanted, keep)
-			return total + n, err
 		}
 	}
 	return total, nil
@@ -84,8 +75,8 @@ func (c *clientWriter) end(err error) (_ error, lost int) {
 	if !c.direct {
 		return err, 0
 	}
-	if err == nil {
-		err = c.setDeadline(time.Now(), c.stall)
+	if now := time.Now(); err == nil && (!c.deadline.IsZero() || now.Sub(c.begun) > c.stall/8) {
+		err = c.setDeadline(now, c.stall)
 	}
 	if err == nil {
 		err = c.own.send().settle()
@@ -120,9 +111,12 @@ func (c *clientWriter) writeDirect(p []byte, wanted func() bool, keep func() fun
 	if wanted != nil && keep != nil && wanted() {
 		keep = nil // What is kept cannot be taken back when others want it.
 	}
+	if total, err = c.own.send().try(p); err != nil || total == len(p) {
+		return total, err
+	}
 	now := time.Now()
 	last := now // When the client took something.
-	for total < len(p) {
+	for {
 		if left := c.deadline.Sub(now); left < c.wake()/2 || left > c.wake() {
 			if err := c.setDeadline(now, c.wake()); err != nil {
 				return total, err
@@ -145,7 +139,6 @@ func (c *clientWriter) writeDirect(p []byte, wanted func() bool, keep func() fun
 			return total, nil
 		}
 	}
-	return total, nil
 }
 
 // awaitRoom waits until the socket takes more. It returns false when the client is slow and wanted says so.

@@ -40,13 +40,22 @@ type conn struct {
 	closed sync.Once
 
 	traffic traffic
-	sender  sender // nil before the first large body. Owned by the connection's one goroutine.
+
+	// Owned by the connection's one goroutine.
+
+	sender sender // nil before the first large body.
+	corked bool   // What is written now waits in held for the body that comes behind it.
+	held   []byte // Headers of an answer.
 }
+
+// cork has what is written from now on leave with the first bytes that the connection's sender sends: an answer's headers with its body, in
+// one system call.
+func (c *conn) cork() { c.corked, c.held = true, nil }
 
 // send returns what passes large bodies on.
 func (c *conn) send() sender {
 	if c.sender == nil {
-		c.sender = plainSender{c}
+		c.sender = newPlainSender(c)
 		if c.listener != nil && c.listener.zeroCopy {
 			c.sender = newZeroCopySender(c)
 		}
@@ -90,6 +99,10 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write writes.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.corked {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
 	n, err := c.Conn.Write(p)
 	c.traffic.writes.Add(1)
 	c.traffic.writeLen.Add(uint64(n))

@@ -1,6 +1,7 @@
 package fastapi
 
 import (
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,10 @@ func (r *request) send(handle engine.Handle, want selection) (bool, error) {
 			err = errInternal
 		}
 		return false, err
+	}
+	if r.conn != nil && net.Conn(r.conn) == r.ctx.Conn() { // Without TLS, that is.
+		r.conn.cork()
+		r.ctx.Response.ImmediateHeaderFlush = true
 	}
 	r.answerStream(&download{
 		handle: handle, body: body, conn: r.ctx.Conn(), stall: r.srv.opts.WriteStall, log: r.srv.log, id: r.id,

@@ -81,8 +81,8 @@ const (
 // readBufferLen holds a request's headers: Amazon takes 8 KiB of them, and a presigned target comes on top.
 const readBufferLen = 16 << 10
 
-// writeBufferLen holds an answer's headers, to leave with the first bytes of its body.
-const writeBufferLen = 4 << 10
+// writeBufferLen holds an answer's headers and a body of maxCopiedLen, to leave in one write.
+const writeBufferLen = maxCopiedLen + 4<<10
 
 // Server serves S3 over HTTP.
 type Server struct {

@@ -209,6 +209,7 @@ func TestDeadlineAfterDownload(t *testing.T) {
 	for _, n := range []int{1, 8192, 8193, 1 << 20} {
 		sink := &sinkConn{}
 		c := &conn{Conn: sink}
+		c.cork()
 		w := newClientWriter(c, sink, stall)
 		if m, err := w.TryWrite(make([]byte, n), func() bool { return true }); m != n || err != nil {
 			t.Fatal(m, err)

@@ -61,9 +61,19 @@ const (
 	abortTime = 5 * time.Second
 )
 
+func (z *zeroCopySender) try(p []byte) (int, error) {
+	if z.off {
+		return z.plain.try(p)
+	}
+	return 0, nil
+}
+
 func (z *zeroCopySender) send(p []byte, keep func() func()) (total int, err error) {
 	if z.off || keep == nil || len(p) < zeroCopyLeast {
 		return z.plain.send(p, nil)
+	}
+	if _, err := z.plain.send(nil, nil); err != nil { // The headers.
+		return 0, err
 	}
 	// First: where nothing came of a call that ran into the deadline, the next one begins here.
 	if err := z.await(func() bool { return len(z.kept) < keptPieces }); err != nil {
@@ -194,7 +204,7 @@ type zeroCopySocket struct {
 
 // newZeroCopySender returns a sender for a connection, which copies if the socket cannot do without.
 func newZeroCopySender(c *conn) sender {
-	plain := plainSender{c}
+	plain := newPlainSender(c)
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
 		return plain

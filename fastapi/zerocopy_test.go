@@ -78,8 +78,9 @@ func (p plainFake) send(b []byte, _ func() func()) (int, error) {
 	*p.sent = append(*p.sent, b...)
 	return len(b), nil
 }
-func (p plainFake) settle() error { return nil }
-func (p plainFake) abort() int    { return 0 }
+func (p plainFake) try(b []byte) (int, error) { return p.send(b, nil) }
+func (p plainFake) settle() error             { return nil }
+func (p plainFake) abort() int                { return 0 }
 
 // lender counts what is kept.
 type lender struct{ kept, done int }
