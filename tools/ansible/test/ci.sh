@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs Ansible and its linter from the distribution's packages where that can be done, lints, then runs the roles. What cannot be had is skipped, with its reason.
 set -euo pipefail
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+binary=$(realpath -m "${1:-$root/bin/penstock}")
 cd "$(dirname "$0")/.."
-binary=$(realpath "${1:-../../bin/penstock}")
 missing=()
 command -v ansible-playbook >/dev/null || missing+=(ansible)
 command -v ansible-lint >/dev/null || missing+=(ansible-lint)

@@ -3,8 +3,9 @@
 # alert rules. Both servers listen on loopback alone.
 #	tools/grafana/test/run.sh [BINARY]
 set -euo pipefail
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+binary=$(realpath -m "${1:-$root/bin/penstock}")
 cd "$(dirname "$0")/.."
-binary=$(realpath "${1:-../../bin/penstock}")
 [ -x "$binary" ] || { echo "build the binary first: make build" >&2; exit 2; }
 for tool in python3 curl; do command -v $tool >/dev/null || { echo "skipped: no $tool"; exit 0; }; done
 if ! command -v promtool >/dev/null || ! command -v prometheus >/dev/null; then
