@@ -86,7 +86,7 @@ func newRoot(p *process) *cobra.Command {
 		SilenceErrors: true, // run prints them, in one line.
 		SilenceUsage:  true, // A page of usage would bury that line.
 	}
-	root.AddCommand(newServerCommand(p), newRebuildCommand(p), newBenchCommand(p), newHealthCommand(), newVersionCommand())
+	root.AddCommand(newServerCommand(p), newRebuildCommand(p), newAdminCommand(p), newBenchCommand(p), newHealthCommand(), newVersionCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %q)", err, cmd.CommandPath()+" --help")
 	})
