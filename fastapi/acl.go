@@ -181,20 +181,20 @@ var listActions = func() map[policy.Action]struct {
 	return m
 }()
 
-// granted reports whether an access control list allows what a need is about.
-func (r *request) granted(n *need, b *bucketState) (bool, error) {
+// grantedTo reports whether an access control list allows somebody what a need is about.
+func (s *Server) grantedTo(who *policy.Principal, n *need, b *bucketState) (bool, error) {
 	row, ok := listActions[n.action]
 	if !ok || !b.lists {
 		return false, nil
 	}
 	if !row.ofObject {
-		return b.acl.gives(&r.identity.Principal, row.permission, b.block.ignore), nil
+		return b.acl.gives(who, row.permission, b.block.ignore), nil
 	}
 	_, key, _ := strings.Cut(n.resource, "/")
-	info, err := r.srv.store.Head(r.srv.ctx, n.bucket, key, n.version)
+	info, err := s.store.Head(s.ctx, n.bucket, key, n.version)
 	if absent(err) {
 		// Whoever may list the bucket may know that there is no such object.
-		return b.acl.gives(&r.identity.Principal, permRead, b.block.ignore), nil
+		return b.acl.gives(who, permRead, b.block.ignore), nil
 	}
 	if err != nil {
 		return false, err
@@ -203,5 +203,5 @@ func (r *request) granted(n *need, b *bucketState) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return list.gives(&r.identity.Principal, row.permission, b.block.ignore), nil
+	return list.gives(who, row.permission, b.block.ignore), nil
 }

@@ -86,6 +86,7 @@ func (r *request) serveAdmin() error {
 		}
 	}
 	c.Context, c.Query, c.Caller = r.srv.ctx, r.param, r.identity.AccessKey
+	c.Identity = r.identity
 	answer, err := r.srv.admin.Serve(c)
 	if err != nil {
 		return err

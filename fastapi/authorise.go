@@ -65,7 +65,7 @@ func (r *request) decide(n *need) (policy.Decision, error) {
 	d := set.Decide(&r.asked)
 	if b != nil && !d.Allowed && !d.Explicit && d.Err == nil && d.Layer == policy.NoLayer {
 		var err error
-		if set.Granted, err = r.granted(n, b); err != nil {
+		if set.Granted, err = r.srv.grantedTo(&r.identity.Principal, n, b); err != nil {
 			return policy.Decision{}, err
 		}
 		if set.Granted {

@@ -135,7 +135,9 @@ func TestPostConditions(t *testing.T) {
 	h.must("PUT", "/other", "")
 	base := append([]string{`{"bucket":"bucket"}`, `["starts-with","$key","up/"]`}, signatureConditions...)
 	with := func(more ...string) string { return formPolicyOf(append(more, base...)...) }
-	fields := func(more ...string) []string { return append(append([]string{"key", "up/k"}, more...), "file", "12345") }
+	fields := func(more ...string) []string {
+		return append(append([]string{"key", "up/k"}, more...), "file", "12345")
+	}
 	for _, c := range []struct {
 		name   string
 		policy string

@@ -140,7 +140,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, stsVerifier: sts, tallies: tallies()}
 	if opts.Admin != nil {
-		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s})
+		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s, Identities: opts.Identities})
 		s.registry = s.newRegistry(opts.Admin)
 	}
 	for _, d := range opts.Domains {

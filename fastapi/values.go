@@ -119,47 +119,57 @@ func (r *request) field(name string) (string, bool) {
 
 // principalValue tells what a request has under the keys that are about who sent it, and how it was signed.
 func (r *request) principalValue(key policy.Key, dst []policy.Value) []policy.Value {
-	id := r.identity
-	text := func(s string) {
-		if s != "" {
-			dst = append(dst, policy.Text(s))
+	switch key.ID {
+	case policy.KeyRoleSessionName:
+		return appendText(dst, r.sessionName)
+	case policy.KeyExternalID:
+		return appendText(dst, r.externalID)
+	case policy.KeyAuthType, policy.KeySignatureVersion, policy.KeySignatureAge:
+		if r.identity == anonymous {
+			return dst
 		}
+		return r.signatureValue(key.ID, dst)
 	}
+	return whoValue(r.identity, key, dst)
+}
+
+func appendText(dst []policy.Value, text string) []policy.Value {
+	if text == "" {
+		return dst
+	}
+	return append(dst, policy.Text(text))
+}
+
+// whoValue tells what somebody's requests have under the keys that are about who sent them.
+func whoValue(id *iam.Identity, key policy.Key, dst []policy.Value) []policy.Value {
 	switch key.ID {
 	case policy.KeyUserID:
-		text(id.UserID)
+		return appendText(dst, id.UserID)
 	case policy.KeyUsername:
-		text(id.User)
+		return appendText(dst, id.User)
 	case policy.KeyPrincipalType:
-		text(id.Principal.Kind.String())
+		return appendText(dst, id.Principal.Kind.String())
 	case policy.KeyPrincipalArn:
-		if text(id.Principal.Role); id.Principal.Role == "" {
-			text(id.Principal.ARN)
+		if id.Principal.Role != "" {
+			return appendText(dst, id.Principal.Role)
 		}
+		return appendText(dst, id.Principal.ARN)
 	case policy.KeyPrincipalAccount:
 		if id != anonymous {
-			text(policy.Account)
+			return appendText(dst, policy.Account)
 		}
 	case policy.KeyFederatedProvider:
-		text(id.Provider)
+		return appendText(dst, id.Provider)
 	case policy.KeyTokenIssueTime:
 		if !id.Issued.IsZero() {
-			dst = append(dst, policy.Time(id.Issued))
+			return append(dst, policy.Time(id.Issued))
 		}
 	case policy.KeyMultiFactorAuthPresent:
 		if !id.Issued.IsZero() {
-			dst = append(dst, policy.Bool(false))
+			return append(dst, policy.Bool(false))
 		}
-	case policy.KeyRoleSessionName:
-		text(r.sessionName)
-	case policy.KeyExternalID:
-		text(r.externalID)
 	case policy.KeyClaim:
-		dst = iam.AppendClaim(id.Claims, key.Name, dst)
-	case policy.KeyAuthType, policy.KeySignatureVersion, policy.KeySignatureAge:
-		if id != anonymous {
-			dst = r.signatureValue(key.ID, dst)
-		}
+		return iam.AppendClaim(id.Claims, key.Name, dst)
 	}
 	return dst
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"penstock/engine"
+	"penstock/fastapi/iam"
 )
 
 // Store is what the API needs of the object store.
@@ -19,6 +20,8 @@ type Front interface {
 	Operations() []Operation
 	// Sockets counts what connections have done since the start.
 	Sockets() Sockets
+	// Explain says how a request would be decided. Its error is an *Error.
+	Explain(Question) (Explanation, error)
 }
 
 // API answers calls. It is safe for concurrent use.
@@ -29,8 +32,9 @@ type API struct {
 
 // Options are what an API works on.
 type Options struct {
-	Store Store // Required.
-	Front Front // Required.
+	Store      Store          // Required.
+	Front      Front          // Required.
+	Identities *iam.Directory // Required.
 }
 
 // New returns an API.

@@ -8,5 +8,6 @@
 // The package asks for what it needs by three small interfaces: the [Store], the [Front] end that serves requests, and the
 // [Process] around both. It knows no HTTP server: a call comes in as a [Call], and its answer is a document or a [Stream].
 //
-// Whoever gets here is an administrator, so errors say what is wrong in full, paths and drives included. Secrets are in no answer.
+// Whoever gets here is an administrator, so errors say what is wrong in full, paths and drives included. Secrets are in no
+// answer but one: that of an access key, in the answer to its making.
 package admin

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"penstock/fastapi/iam"
 )
 
 // Prefix is where the API is: every path begins with it.
@@ -39,11 +41,11 @@ func Routes() []*Route { return routes }
 var routes []*Route
 
 func init() { // Not an initialiser: the description, which is one of the answers, is made from the table.
-	routes = []*Route{
+	routes = slices.Concat([]*Route{
 		{Method: "GET", Path: "/openapi.json", Name: "OpenAPI", Action: "admin:OpenAPI", Summary: "This description.", Type: "application/json", handle: (*API).openAPI},
 		{Method: "GET", Path: "/info", Name: "Info", Action: "admin:Info", Summary: "What this node is, and the state of its drives.", Answer: Info{}, handle: (*API).info},
 		{Method: "GET", Path: "/cost", Name: "Cost", Action: "admin:Cost", Summary: "Counters of what serving has cost since the start.", Answer: Cost{}, handle: (*API).cost},
-	}
+	}, identityRoutes(), keyRoutes(), explainRoutes())
 }
 
 // Match finds the route of a request. path is as it came over the wire, below Prefix. Where no row has the path, allowed is empty; where
@@ -106,6 +108,8 @@ type Call struct {
 	Query   func(string) string // Value of a parameter, "" if it was not given.
 	Body    string
 	Caller  string // The access key.
+
+	Identity *iam.Identity // Whom that speaks for.
 }
 
 // Serve carries out a call. The answer is nil, a document to be sent as JSON, or a Stream.

@@ -155,6 +155,43 @@ func (d *Directory) boundary(name string) *policy.Named {
 	return &policy.Named{Name: name, Policy: nothing}
 }
 
+// Narrowing returns the documents of Set.Session.
+func (id *Identity) Narrowing() []string { return id.narrow }
+
+// Named returns the identity of a name, as a request of it would have it: "root", "user/NAME", "role/NAME", or an access key.
+func (d *Directory) Named(name string) (*Identity, bool) {
+	kind, rest, _ := strings.Cut(name, "/")
+	switch {
+	case name == "root":
+		return d.root.identity, true
+	case kind != "user" && kind != "role":
+		c, refusal := d.Credential(name, "")
+		return c.Identity, refusal == Accepted
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if kind == "user" {
+		if u := d.users[rest]; u != nil {
+			return d.ofUser(u), true
+		}
+		return nil, false
+	}
+	role := d.roles[rest]
+	if role == nil {
+		return nil, false
+	}
+	return d.ofRole(&role.Role, "explained"), true
+}
+
+// ofRole makes the identity of a session of a role. The caller holds mu.
+func (d *Directory) ofRole(role *Role, session string) *Identity {
+	return &Identity{
+		Principal: policy.Principal{Kind: policy.Session, ARN: policy.SessionARN(role.Name, session), Role: policy.RoleARN(role.Name)},
+		Name:      role.Name + "/" + session, UserID: role.ID + ":" + session,
+		Set: policy.Set{Identity: d.named(role.Policies), Boundary: d.boundary(role.Boundary)},
+	}
+}
+
 // Known reports whether there is a user or role of an ARN, or a session of such a role, for policies that name principals.
 func (d *Directory) Known(arn string) bool {
 	d.mu.RLock()

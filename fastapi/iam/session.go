@@ -127,11 +127,7 @@ func (d *Directory) sessionIdentity(accessKey string, r *sessionRecord) *Identit
 		if role == nil || role.ID != r.RoleID || issued.Before(role.Since) {
 			return nil
 		}
-		id = &Identity{
-			Principal: policy.Principal{Kind: policy.Session, ARN: policy.SessionARN(r.Role, r.Name), Role: policy.RoleARN(r.Role)},
-			Name:      r.Role + "/" + r.Name, UserID: r.RoleID + ":" + r.Name,
-			Set: policy.Set{Identity: d.named(role.Policies), Boundary: d.boundary(role.Boundary)},
-		}
+		id = d.ofRole(&role.Role, r.Name)
 	case r.User != "":
 		u := d.users[r.User]
 		if u == nil || u.ID != r.UserID || u.Disabled || issued.Before(u.Since) {

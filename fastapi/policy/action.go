@@ -46,7 +46,11 @@ var actionTable = [...]struct {
 	{"s3express", OnBucket, `CreateSession`},
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
 	// The administration of this server: an action for each route of its API.
-	{"admin", OnService, `Other OpenAPI Info Cost Metrics`},
+	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
+		ListUsers GetUser PutUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup DeleteGroup
+		ListPolicies GetPolicy PutPolicy DeletePolicy ListRoles GetRole PutRole DeleteRole RevokeRoleSessions
+		ListProviders PutProvider DeleteProvider
+		ListOwnKeys CreateOwnKey DeleteOwnKey ListKeys CreateKey GetKey UpdateKey DeleteKey`},
 }
 
 type actionInfo struct {
