@@ -25,7 +25,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release test-ansible test-grafana fmt clean
+.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release test-ansible test-grafana test-helm fmt clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ deb: build ## Debian package of this machine's architecture, in dist/
 
 test-ansible: build ## Lint the Ansible roles and run them against this machine with loop devices; needs root, skips with a reason
 	tools/ansible/test/ci.sh bin/penstock
+
+test-helm: ## Lint the Helm chart and check what it makes; builds Helm first, skips with a reason where it cannot be had
+	@command -v helm >/dev/null || GOBIN=$(CURDIR)/bin $(GO) install helm.sh/helm/v3/cmd/helm@v3.16.4 2>/dev/null || echo "skipped: helm cannot be had"
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -count 1 -v ./tools/helm
 
 test-grafana: build ## Check the alert rules, and evaluate every panel of the dashboard with a real Prometheus; skips with a reason
 	tools/grafana/test/run.sh bin/penstock

@@ -1,0 +1,2 @@
+// Package helm holds the chart that runs nodes on Kubernetes, in penstock, and its test.
+package helm
