@@ -45,7 +45,7 @@ func cellIdentities(n, cells int) []drive.Identity {
 			known = append(known, drive.NewID())
 		}
 		for _, id := range known {
-			ids = append(ids, drive.Identity{Cluster: cluster, Drive: id, Cell: uint16(cell), Known: known})
+			ids = append(ids, drive.Identity{Cluster: cluster, Drive: id, Cell: uint16(cell), Roster: drive.Roster{Known: known}})
 		}
 	}
 	return ids

@@ -222,7 +222,7 @@ func formatAll(opts *Options, found, formatted []drive.Found) error {
 		if f.State == drive.StateFormatted {
 			continue
 		}
-		if err := drive.Format(f.Path, drive.Identity{Cluster: cluster, Drive: ids[i], Cell: uint16(cells[i]), Known: known[cells[i]]}); err != nil {
+		if err := drive.Format(f.Path, drive.Identity{Cluster: cluster, Drive: ids[i], Cell: uint16(cells[i]), Roster: drive.Roster{Known: known[cells[i]]}}); err != nil {
 			return &UsageError{err}
 		}
 		opts.Logger.Info("formatted a blank drive", "drive", f.Path, "id", ids[i].String(), "cell", cells[i])

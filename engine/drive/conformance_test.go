@@ -25,7 +25,7 @@ const segLen = 64 << 10
 
 func newIdentity() drive.Identity {
 	id := drive.NewID()
-	return drive.Identity{Cluster: drive.NewID(), Drive: id, Known: []drive.ID{id}}
+	return drive.Identity{Cluster: drive.NewID(), Drive: id, Roster: drive.Roster{Known: []drive.ID{id}}}
 }
 
 // openRing returns a queue on the given rung and the memory for it.

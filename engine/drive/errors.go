@@ -19,12 +19,13 @@ const (
 	Locked                     // Another process, or another part of this one, serves it.
 	Blank                      // It has never been formatted.
 	Formatted                  // It holds a drive and would be overwritten.
+	Removed                    // It was taken out of its store.
 	NumReasons                 // Not a reason; lets tests walk them all.
 )
 
 var reasonNames = [NumReasons]string{
 	"missing", "not a directory", "unusable", "foreign files", "damaged", "newer format", "another cluster",
-	"duplicate", "not mounted", "locked", "blank", "formatted",
+	"duplicate", "not mounted", "locked", "blank", "formatted", "removed",
 }
 
 func (r Reason) String() string {

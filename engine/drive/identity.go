@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -49,6 +50,11 @@ const maxPending = 16
 //	  "mount": true,            whether the directory was a mount point at format: then it must be one ever after
 //	  "filesystem": "ext4",     at format, for the reader
 //	  "known": ["…"],           all drives of the cell, this one among them
+//	  "revision": 1,            of the drives of the cell; this field and the next four are absent where they say nothing
+//	  "removed": ["…"],         drives that were taken out of the cell: they are refused for ever
+//	  "draining": ["…"],        drives that take nothing new, and are being emptied
+//	  "leaving": ["…"],         those of them that are removed once they are empty
+//	  "paths": {"…": "/…"},     where each drive was last, by its id
 //	  "starts": [{…}],          the last starts of the cell, oldest first, up to the last confirmed one that this drive took part in
 //	  "base": [{…}],            the confirmed starts that the pending ones go on from; absent when they are those in "starts"
 //	  "pending": [{…}],         starts that are not confirmed yet, the one under way at the end; absent when there is none
@@ -62,11 +68,59 @@ type Identity struct {
 	Created    time.Time `json:"created"`
 	Mount      bool      `json:"mount"`
 	FileSystem string    `json:"filesystem"`
-	Known      []ID      `json:"known"`
-	Starts     []Start   `json:"starts"`
-	Base       []Start   `json:"base,omitempty"`
-	Pending    []Start   `json:"pending,omitempty"`
-	Sum        string    `json:"crc64nvme"`
+	Roster
+	Starts  []Start `json:"starts"`
+	Base    []Start `json:"base,omitempty"`
+	Pending []Start `json:"pending,omitempty"`
+	Sum     string  `json:"crc64nvme"`
+}
+
+// Roster says which drives make up a cell. Every drive has it. Of two that differ the one of the higher revision holds; a drive that did not
+// get it was away.
+type Roster struct {
+	Known    []ID          `json:"known"`
+	Revision uint64        `json:"revision,omitempty"` // The epoch in its upper half, a sequence in the lower.
+	Removed  []ID          `json:"removed,omitempty"`
+	Draining []ID          `json:"draining,omitempty"`
+	Leaving  []ID          `json:"leaving,omitempty"`
+	Paths    map[ID]string `json:"paths,omitempty"`
+}
+
+// Clone returns a copy that shares nothing.
+func (r Roster) Clone() Roster {
+	r.Known, r.Removed = slices.Clone(r.Known), slices.Clone(r.Removed)
+	r.Draining, r.Leaving, r.Paths = slices.Clone(r.Draining), slices.Clone(r.Leaving), maps.Clone(r.Paths)
+	return r
+}
+
+// Merge returns the roster that holds when drives have r and o.
+func (r Roster) Merge(o Roster) Roster {
+	switch {
+	case o.Revision > r.Revision:
+		return o.Clone()
+	case o.Revision < r.Revision:
+		return r
+	}
+	// The same, but for paths and for drives whose format was interrupted.
+	r = r.Clone()
+	for _, id := range o.Known {
+		if !slices.Contains(r.Known, id) {
+			r.Known = append(r.Known, id)
+		}
+	}
+	slices.SortFunc(r.Known, func(a, b ID) int { return slices.Compare(a[:], b[:]) })
+	for id, path := range o.Paths {
+		r.At(id, path)
+	}
+	return r
+}
+
+// At notes where a drive is.
+func (r *Roster) At(id ID, path string) {
+	if r.Paths == nil {
+		r.Paths = make(map[ID]string)
+	}
+	r.Paths[id] = path
 }
 
 // Epoch returns the epoch of the last start, confirmed or not, or 0 before the first.

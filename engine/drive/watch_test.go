@@ -14,7 +14,7 @@ func watched(t *testing.T) (*drive.Plan, drive.Drive, drive.File) {
 	t.Helper()
 	id := drive.NewID()
 	plan := drive.NewPlan(1)
-	d := plan.Wrap(drive.NewMem(drive.Identity{Cluster: drive.NewID(), Drive: id, Known: []drive.ID{id}}, drive.MemOptions{}))
+	d := plan.Wrap(drive.NewMem(drive.Identity{Cluster: drive.NewID(), Drive: id, Roster: drive.Roster{Known: []drive.ID{id}}}, drive.MemOptions{}))
 	f, err := d.Create(1, 1<<20)
 	if err != nil {
 		t.Fatal(err)

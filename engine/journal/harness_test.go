@@ -130,7 +130,7 @@ func identities(n int) (cluster drive.ID, ids []drive.Identity) {
 		known = append(known, drive.NewID())
 	}
 	for _, id := range known {
-		ids = append(ids, drive.Identity{Format: 1, Cluster: cluster, Drive: id, Known: known, Created: time.Unix(1, 0).UTC()})
+		ids = append(ids, drive.Identity{Format: 1, Cluster: cluster, Drive: id, Roster: drive.Roster{Known: known}, Created: time.Unix(1, 0).UTC()})
 	}
 	return cluster, ids
 }

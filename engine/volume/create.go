@@ -68,11 +68,12 @@ func (s *Set) Prepare(c Class) {
 	p.busy = true
 	s.tasks.Go(func() {
 		s.creating <- struct{}{}
+		plan := s.plans.Load()
 		v, err := s.make(c)
 		<-s.creating
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		p.busy, p.volume = false, v
+		p.busy, p.volume, p.plan = false, v, plan
 		if err != nil {
 			p.notUnto = time.Now().Add(prepareRetry)
 			s.log.Debug("no volume could be prepared", "class", c.String(), "error", err)
@@ -83,14 +84,14 @@ func (s *Set) Prepare(c Class) {
 // takePrepared returns a prepared volume if it is what would be made now. The caller holds the token.
 func (s *Set) takePrepared(c Class) *Volume {
 	s.mu.Lock()
-	v := s.prepared[c].volume
+	v, plan := s.prepared[c].volume, s.prepared[c].plan
 	s.prepared[c].volume = nil
 	s.mu.Unlock()
 	if v == nil {
 		return nil
 	}
 	k, m := s.Geometry()
-	if v.M() != m || v.K() > k || slices.ContainsFunc(v.seats.Load().members, (*member).failed) {
+	if plan != s.plans.Load() || v.M() != m || v.K() > k || slices.ContainsFunc(v.seats.Load().members, (*member).failed) {
 		s.release(v)
 		return nil
 	}

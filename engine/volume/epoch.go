@@ -3,7 +3,6 @@ package volume
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"penstock/engine/drive"
 )
@@ -13,7 +12,7 @@ import (
 func (s *Set) checkIdentities(found []scanned) (history, error) {
 	var pasts []past
 	var of []int // Member of each.
-	for i, m := range s.members {
+	for i, m := range s.all() {
 		if m.failed() {
 			continue
 		}
@@ -30,7 +29,7 @@ func (s *Set) checkIdentities(found []scanned) (history, error) {
 	if stranger >= 0 {
 		start, _ := last(pasts[stranger].starts)
 		return history{}, &drive.RefusedError{
-			Path: s.members[of[stranger]].drive.Path(), Reason: drive.Damaged,
+			Path: s.all()[of[stranger]].drive.Path(), Reason: drive.Damaged,
 			What: fmt.Sprintf("took part in a start (epoch %d) that drive %v does not know of: the two went on without each other",
 				start.Epoch, found[of[latest]].identity.Drive),
 			Right: "start with the drives whose content is to be kept, and give the others back empty",
@@ -63,26 +62,11 @@ func (s *Set) checkIdentity(m *member, id *drive.Identity) error {
 	return refusal
 }
 
-// known returns all drives of the cell that anybody knows of, in order.
-func (s *Set) known(found []scanned) []drive.ID {
-	ids := slices.Clone(s.opts.Known)
-	for i, m := range s.members {
-		ids = append(append(ids, m.drive.ID()), found[i].identity.Known...)
-	}
-	slices.SortFunc(ids, compareIDs)
-	return slices.Compact(ids)
-}
-
-// absentees returns those of them that are not here.
-func (s *Set) absentees(found []scanned) []drive.ID {
-	return slices.DeleteFunc(s.known(found), func(id drive.ID) bool { return s.member(id) != nil })
-}
-
 // begin takes the epoch after the highest that is to be seen anywhere, and makes it durable on all healthy
 // drives before anything can bear it.
 func (s *Set) begin(found []scanned, h history) error {
 	highest := uint32(0)
-	for i := range s.members {
+	for i := range found {
 		highest = max(highest, found[i].identity.Epoch())
 		for _, f := range found[i].segments {
 			if f.err == nil {
@@ -94,13 +78,10 @@ func (s *Set) begin(found []scanned, h history) error {
 		return errors.New("volume: no epoch is left")
 	}
 	s.epoch = highest + 1
-	ids := s.known(found)
-	s.missing = s.absentees(found)
 	s.discard(found)
 	start := drive.Start{Epoch: s.epoch, Run: drive.NewID()}
-	for i, m := range s.members {
+	for i, m := range s.all() {
 		m.identity = found[i].identity
-		m.identity.Known = ids
 		m.identity.Begin(h.confirmed, h.unconfirmed, start)
 	}
 	return s.writeIdentities(fmt.Sprintf("begin epoch %d", s.epoch))
@@ -117,9 +98,10 @@ func (s *Set) discard(found []scanned) {
 			}
 		}
 	}
-	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
+	members := s.all()
+	_, errs := parallel(s, members, func(i int) (struct{}, error) {
 		for _, f := range void[i] {
-			if err := s.freeSegment(s.members[i], f.file, f.header); err != nil {
+			if err := s.freeSegment(members[i], f.file, f.header); err != nil {
 				return struct{}{}, err
 			}
 		}
@@ -127,24 +109,27 @@ func (s *Set) discard(found []scanned) {
 	}, nil)
 	for i, err := range errs {
 		if err != nil {
-			s.fail(s.members[i], fmt.Errorf("free what an interrupted start has left: %w", err))
+			s.fail(members[i], fmt.Errorf("free what an interrupted start has left: %w", err))
 		}
 	}
 }
 
-// writeIdentities makes what the members say of themselves durable on all healthy drives. It fails if there are none. Drives that do
-// not take it are failed.
+// writeIdentities makes what the members say of themselves, with the roster as it is now, durable on all healthy drives. It
+// fails if there are none. Drives that do not take it are failed.
 func (s *Set) writeIdentities(why string) error {
-	_, errs := parallel(s, s.members, func(i int) (struct{}, error) {
-		m := s.members[i]
+	members, roster := s.all(), s.currentRoster()
+	_, errs := parallel(s, members, func(i int) (struct{}, error) {
+		m := members[i]
 		if m.failed() {
 			return struct{}{}, nil
 		}
-		return struct{}{}, drive.WriteIdentity(m.drive, m.identity)
+		id := m.identity
+		id.Roster = roster
+		return struct{}{}, drive.WriteIdentity(m.drive, id)
 	}, nil)
 	for i, err := range errs {
 		if err != nil {
-			s.fail(s.members[i], fmt.Errorf("%s: %w", why, err))
+			s.fail(members[i], fmt.Errorf("%s: %w", why, err))
 		}
 	}
 	if len(s.healthy()) == 0 {
@@ -156,11 +141,16 @@ func (s *Set) writeIdentities(why string) error {
 // Confirm says that the start has succeeded: from now on something may be acknowledged. Until then nothing that was there before is
 // changed, so that a start which is interrupted counts for nothing: what is to be trimmed or freed meanwhile is when Confirm is called.
 func (s *Set) Confirm() error {
+	s.changing <- struct{}{}
+	defer func() { <-s.changing }()
 	if s.confirmed.Load() {
 		return nil
 	}
-	for _, m := range s.members {
+	for _, m := range s.all() {
 		m.identity.Confirm()
+		if !m.failed() {
+			s.history = m.identity.Starts // The same for all.
+		}
 	}
 	if err := s.writeIdentities(fmt.Sprintf("confirm epoch %d", s.epoch)); err != nil {
 		return err

@@ -48,7 +48,7 @@ func Look(ctx context.Context, opts Options) (*Set, error) {
 		s.retired[t] = true // For Close.
 		t.member.stale++
 	}
-	for i, m := range s.members {
+	for i, m := range s.all() {
 		for j := range found[i].segments {
 			if f := &found[i].segments[j]; f.void {
 				m.stale++
@@ -58,7 +58,6 @@ func Look(ctx context.Context, opts Options) (*Set, error) {
 			}
 		}
 	}
-	s.missing = s.absentees(found)
 	s.chooseLengths(s.sample())
 	return s, nil
 }
@@ -75,23 +74,23 @@ func find(ctx context.Context, opts Options) (s *Set, found []scanned, h history
 		return nil, nil, h, nil, err
 	}
 	s = &Set{
-		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), failure: make(chan struct{}), retired: make(map[*Retired]bool),
+		opts: opts, log: opts.Logger, creating: make(chan struct{}, 1), changing: make(chan struct{}, 1), failure: make(chan struct{}), retired: make(map[*Retired]bool),
 		volumes: make(map[ID]*Volume), codes: make(map[[2]int]*erasure.Code),
 	}
 	drives := slices.SortedFunc(slices.Values(opts.Drives), func(a, b drive.Drive) int { return compareIDs(a.ID(), b.ID()) })
-	shares := make(map[uint64]int)
+	members := make([]*member, 0, len(drives))
 	for _, d := range drives {
-		shares[d.Device()]++
+		members = append(members, &member{drive: d})
 	}
-	for _, d := range drives {
-		s.members = append(s.members, &member{drive: d, shares: shares[d.Device()]})
-	}
-	if len(shares) < len(drives) {
-		s.log.Warn("unprotected: drives share one file system", "drives", len(drives), "file systems", len(shares))
+	if n := s.publish(members); n < len(drives) {
+		s.log.Warn("unprotected: drives share one file system", "drives", len(drives), "file systems", n)
 	}
 	found, err = s.scan(ctx)
 	if err == nil {
 		h, err = s.checkIdentities(found)
+	}
+	if err == nil {
+		err = s.gatherRoster(found)
 	}
 	if err == nil {
 		stale, err = s.gather(found)
@@ -102,8 +101,8 @@ func find(ctx context.Context, opts Options) (s *Set, found []scanned, h history
 // chooseLengths chooses the lengths of segments.
 func (s *Set) chooseLengths(space *spaceSample) {
 	smallest, largest := int64(0), int64(0)
-	for i, m := range s.members {
-		if total := space.total[i]; !m.failed() {
+	for _, m := range s.all() {
+		if total, _ := space.of(m); !m.failed() {
 			if smallest == 0 || total < smallest {
 				smallest = total
 			}
@@ -122,7 +121,7 @@ func (s *Set) chooseLengths(space *spaceSample) {
 // noDrives is ErrNoDrives with the reason of each drive.
 func (s *Set) noDrives() error {
 	errs := []error{ErrNoDrives}
-	for _, m := range s.members {
+	for _, m := range s.all() {
 		if err := m.err.Load(); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", m.drive.Path(), *err))
 		}
@@ -157,17 +156,18 @@ func (f *scanned) close() {
 // scan reads the identity and all headers of every drive, all drives at once.
 func (s *Set) scan(ctx context.Context) ([]scanned, error) {
 	// As long as there is progress a scan may take its time; a drive that stops answering ends it.
-	ticks := make([]atomic.Int64, len(s.members))
-	results := make([]chan error, len(s.members))
-	found := make([]*scanned, len(s.members))
-	for i, m := range s.members {
+	members := s.all()
+	ticks := make([]atomic.Int64, len(members))
+	results := make([]chan error, len(members))
+	found := make([]*scanned, len(members))
+	for i, m := range s.all() {
 		f := new(scanned)
 		found[i], results[i] = f, make(chan error, 1)
 		go func() { results[i] <- s.scanDrive(ctx, m, f, &ticks[i]) }()
 	}
-	all := make([]scanned, len(s.members))
+	all := make([]scanned, len(members))
 	var refusal error
-	for i, m := range s.members {
+	for i, m := range s.all() {
 		switch err := waitProgress(results[i], &ticks[i], s.opts.OpenTimeout); {
 		case err == nil:
 			all[i] = *found[i]
@@ -257,7 +257,7 @@ func (s *Set) scanDrive(ctx context.Context, m *member, f *scanned, tick *atomic
 // gather makes volumes of the segments. It returns the segments whose place others have taken.
 func (s *Set) gather(found []scanned) (stale []*Retired, err error) {
 	claims := make(map[ID][]claim)
-	for i, m := range s.members {
+	for i, m := range s.all() {
 		if m.failed() {
 			found[i].close()
 			continue

@@ -147,10 +147,11 @@ func (r *Replacement) choose(space *spaceSample, length int64, opts ReplaceOptio
 		}
 		return domains[m.drive.Device()]
 	}
-	for i, m := range s.members {
+	for _, m := range s.all() {
 		id := m.drive.ID()
+		_, raw := space.of(m)
 		switch {
-		case m.failed(), used[id], full[m], !s.hasRoomFor(space, i, v.Class(), length):
+		case !m.usable(), used[id], full[m], !s.hasRoomFor(space, m, v.Class(), length):
 			continue
 		case !opts.Target.IsZero():
 			if id != opts.Target {
@@ -159,7 +160,7 @@ func (r *Replacement) choose(space *spaceSample, length int64, opts ReplaceOptio
 		case id == p.drives[r.shard] && !opts.Back:
 			continue
 		}
-		free := space.raw[i] + m.freeLen()
+		free := raw + m.freeLen()
 		if best == nil || cmp.Or(cmp.Compare(rank(m), rank(best)), cmp.Compare(bestFree, free)) < 0 {
 			best, bestFree = m, free
 		}

@@ -36,9 +36,12 @@ type Set struct {
 	epoch      uint32
 	journalLen int64
 	bulkLen    int64
-	members    []*member // By drive id. Immutable after Open.
-	missing    []drive.ID
+	members    atomic.Pointer[[]*member] // By drive id. Replaced, never changed, by whoever has the token of changing.
+	history    []drive.Start             // Confirmed starts, this one at the end. Set by Confirm.
 	confirmed  atomic.Bool
+
+	changing chan struct{} // Holds the token of whoever changes what drives there are, or what they say of themselves.
+	plans    atomic.Uint64 // Counts the times that other drives were to be used from then on.
 
 	creating chan struct{} // Holds the token of whoever makes a volume: one at a time, so that two do not plan with the same room.
 	tasks    sync.WaitGroup
@@ -52,6 +55,7 @@ type Set struct {
 	prepared [numClasses]preparedVolume
 	retired  map[*Retired]bool // Segments whose place others have taken, and that are not freed yet.
 	deferred []func()          // What waits for Confirm.
+	roster   drive.Roster      // Replaced, never changed, by whoever has the token of changing.
 	closed   bool
 	looking  bool          // Made by Look: nothing is ever written. Immutable.
 	failure  chan struct{} // Closed, and replaced, when a drive fails.
@@ -60,6 +64,7 @@ type Set struct {
 // preparedVolume is a volume made in advance.
 type preparedVolume struct {
 	volume  *Volume
+	plan    uint64    // Set.plans, when the drives of volume were chosen.
 	busy    bool      // Somebody makes one.
 	notUnto time.Time // Until then it is not tried again, after a failure.
 }
@@ -67,10 +72,11 @@ type preparedVolume struct {
 // member is one present drive.
 type member struct {
 	drive  drive.Drive
-	shares int                   // Drives on the same file system, this one included.
+	shares atomic.Int32          // Drives on the same file system, this one included.
 	err    atomic.Pointer[error] // Why it has failed; nil while it is healthy.
 
-	identity drive.Identity // As it is on the drive. Owned by Open, then by Confirm.
+	identity drive.Identity // As it is on the drive. Owned by Open, then by whoever has the token of changing.
+	draining atomic.Bool    // It takes nothing new.
 
 	damaged atomic.Int32 // Segments whose header cannot be trusted. They are left alone.
 
@@ -89,8 +95,14 @@ type freeSegment struct {
 
 func (m *member) failed() bool { return m.err.Load() != nil }
 
+// usable reports whether the drive takes new segments.
+func (m *member) usable() bool { return !m.failed() && !m.draining.Load() }
+
+// all returns the members. The caller must not change it.
+func (s *Set) all() []*member { return *s.members.Load() }
+
 func (s *Set) member(id drive.ID) *member {
-	for _, m := range s.members {
+	for _, m := range s.all() {
 		if m.drive.ID() == id {
 			return m
 		}
@@ -118,7 +130,7 @@ func (s *Set) NextFailure() <-chan struct{} {
 
 // healthy returns the members that have not failed.
 func (s *Set) healthy() []*member {
-	return slices.DeleteFunc(slices.Clone(s.members), (*member).failed)
+	return slices.DeleteFunc(slices.Clone(s.all()), (*member).failed)
 }
 
 func (s *Set) code(k, m int) (*erasure.Code, error) {
@@ -138,7 +150,15 @@ func (s *Set) code(k, m int) (*erasure.Code, error) {
 func (s *Set) Epoch() uint32 { return s.epoch }
 
 // Geometry returns what a volume made now would have, were no drive full.
-func (s *Set) Geometry() (k, m int) { return Geometry(len(s.healthy()), s.opts.Parity) }
+func (s *Set) Geometry() (k, m int) {
+	usable := 0
+	for _, m := range s.all() {
+		if m.usable() {
+			usable++
+		}
+	}
+	return Geometry(usable, s.opts.Parity)
+}
 
 // Healthy reports whether a drive is present and has not failed.
 func (s *Set) Healthy(id drive.ID) bool {
@@ -197,8 +217,10 @@ func (s DriveState) String() string {
 // DriveStatus is the state of one drive of the cell.
 type DriveStatus struct {
 	ID       drive.ID
-	Path     string // Empty if it is missing.
+	Path     string // Where it is, or was last; empty if nobody knows.
 	State    DriveState
+	Draining bool  // It takes nothing new, and is to be emptied,
+	Leaving  bool  // and then to be removed.
 	Err      error // Why it failed.
 	Total    int64 // Bytes of its file system, or its part of one that it shares.
 	Free     int64 // Of these, neither taken by others nor by volumes.
@@ -215,9 +237,10 @@ func (s *Set) Drives() []DriveStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []DriveStatus
-	for i, m := range s.members {
+	for _, m := range s.all() {
+		total, raw := space.of(m)
 		d := DriveStatus{
-			ID: m.drive.ID(), Path: m.drive.Path(), Total: space.total[i], Free: space.raw[i] + m.freeLen(),
+			ID: m.drive.ID(), Path: m.drive.Path(), Total: total, Free: raw + m.freeLen(), Draining: m.draining.Load(),
 			Segments: m.segments, Unused: len(m.free), Damaged: int(m.damaged.Load()),
 			Stale: m.stale,
 		}
@@ -226,8 +249,15 @@ func (s *Set) Drives() []DriveStatus {
 		}
 		list = append(list, d)
 	}
-	for _, id := range s.missing {
-		list = append(list, DriveStatus{ID: id, State: DriveMissing})
+	for _, id := range s.roster.Known {
+		if s.member(id) == nil {
+			list = append(list, DriveStatus{
+				ID: id, Path: s.roster.Paths[id], State: DriveMissing, Draining: slices.Contains(s.roster.Draining, id),
+			})
+		}
+	}
+	for i := range list {
+		list[i].Leaving = slices.Contains(s.roster.Leaving, list[i].ID)
 	}
 	return list
 }

@@ -8,12 +8,18 @@ import (
 	"penstock/engine/drive"
 )
 
-// spaceSample is the space of all members at one time, in their order. A file system that several drives
+// spaceSample is the space of all members at one time. A file system that several drives
 // share is counted once: each drive has its part.
 type spaceSample struct {
-	total, raw []int64 // Of the file system; raw is what it could still give to anyone.
-	at         time.Time
+	room map[*member]memberSpace
+	at   time.Time
 }
+
+// memberSpace is a member's part of its file system; raw is what that could still give to anyone.
+type memberSpace struct{ total, raw int64 }
+
+// of returns the space of a member; none if it has become one since.
+func (s *spaceSample) of(m *member) (total, raw int64) { return s.room[m].total, s.room[m].raw }
 
 // spaceAge is how old a sample may be for questions that need no exact answer, such as Full: they come
 // with every request.
@@ -21,22 +27,22 @@ const spaceAge = time.Second
 
 // sample asks all drives for their space. One that does not answer has none, and is failed.
 func (s *Set) sample() *spaceSample {
-	type space struct{ total, raw int64 }
-	values, errs := parallel(s, s.members, func(i int) (space, error) {
-		m := s.members[i]
+	members := s.all()
+	values, errs := parallel(s, members, func(i int) (memberSpace, error) {
+		m := members[i]
 		if m.failed() {
-			return space{}, nil
+			return memberSpace{}, nil
 		}
 		total, raw, err := m.space()
-		return space{total, raw}, err
+		return memberSpace{total, raw}, err
 	}, nil)
-	sample := &spaceSample{total: make([]int64, len(values)), raw: make([]int64, len(values)), at: time.Now()}
-	for i, v := range values {
+	sample := &spaceSample{room: make(map[*member]memberSpace, len(members)), at: time.Now()}
+	for i, m := range members {
 		if errs[i] != nil {
-			s.fail(s.members[i], errs[i])
+			s.fail(m, errs[i])
 			continue
 		}
-		sample.total[i], sample.raw[i] = v.total, v.raw
+		sample.room[m] = values[i]
 	}
 	s.space.Store(sample)
 	return sample
@@ -45,7 +51,8 @@ func (s *Set) sample() *spaceSample {
 // space returns the member's part of its file system, and what is free of that.
 func (m *member) space() (total, raw int64, err error) {
 	total, raw, err = m.drive.Space()
-	return total / int64(m.shares), raw / int64(m.shares), err
+	shares := int64(m.shares.Load())
+	return total / shares, raw / shares, err
 }
 
 // sampled returns the last sample. If that is old it has a new one taken in the background, so that a
@@ -86,15 +93,16 @@ func (s *Set) length(c Class) int64 {
 	return s.bulkLen
 }
 
-// hasRoom reports whether member i can take another segment of the class. Bulk leaves room for the
+// hasRoom reports whether a member can take another segment of the class. Bulk leaves room for the
 // journal, and both for the index. The caller holds s.mu.
-func (s *Set) hasRoom(space *spaceSample, i int, c Class) bool {
-	return s.hasRoomFor(space, i, c, s.length(c))
+func (s *Set) hasRoom(space *spaceSample, m *member, c Class) bool {
+	return s.hasRoomFor(space, m, c, s.length(c))
 }
 
 // hasRoomFor is hasRoom for a segment of the given length.
-func (s *Set) hasRoomFor(space *spaceSample, i int, c Class, length int64) bool {
-	spare := space.raw[i] + s.members[i].freeLen() - length - indexRoom(space.total[i])
+func (s *Set) hasRoomFor(space *spaceSample, m *member, c Class, length int64) bool {
+	total, raw := space.of(m)
+	spare := raw + m.freeLen() - length - indexRoom(total)
 	if c == Bulk {
 		spare -= int64(s.opts.Reserve) * s.journalLen
 	}
@@ -113,13 +121,13 @@ func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool) (k int, m
 	}
 	var candidates []candidate
 	healthy := 0
-	for i, m := range s.members {
-		if m.failed() {
+	for _, m := range s.all() {
+		if !m.usable() {
 			continue
 		}
 		healthy++
-		if !full[m] && s.hasRoom(space, i, c) {
-			candidates = append(candidates, candidate{member: m, free: space.raw[i] + m.freeLen()})
+		if _, raw := space.of(m); !full[m] && s.hasRoom(space, m, c) {
+			candidates = append(candidates, candidate{member: m, free: raw + m.freeLen()})
 		}
 	}
 	if healthy == 0 {
