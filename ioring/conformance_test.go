@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,9 @@ func rungs() []ioring.Rung {
 func onEachRung(t *testing.T, f func(t *testing.T, rung ioring.Rung)) {
 	for _, rung := range rungs() {
 		t.Run(fmt.Sprintf("rung=%s", rung), func(t *testing.T) { f(t, rung) })
+		if rung == ioring.RungRing || rung == ioring.RungPlain { // They wait elsewhere then.
+			t.Run(fmt.Sprintf("rung=%s/processors=1", rung), func(t *testing.T) { f(t, rung) })
+		}
 	}
 }
 
@@ -54,6 +58,10 @@ func newArena(t testing.TB, size int64) *ioring.Arena {
 func open(t testing.TB, rung ioring.Rung, opts ioring.Options) ioring.Queue {
 	t.Helper()
 	opts.Force = rung
+	opts.Processors = 2
+	if strings.Contains(t.Name(), "/processors=1") {
+		opts.Processors = 1
+	}
 	if opts.Arena == nil {
 		opts.Arena = newArena(t, 16<<20)
 	}

@@ -8,7 +8,8 @@
 //
 // A ring is owned by one goroutine locked to one thread, pinned to the CPUs of its NUMA node if asked.
 // That goroutine alone touches the ring. Everyone else pushes Ops onto a lock-free list and wakes it
-// only when it sleeps; it takes the whole list, enters the kernel once, and reaps all there is.
+// only when it sleeps; it takes the whole list, enters the kernel once, and reaps all there is. It sleeps in the kernel, or,
+// when the process runs one goroutine at a time, where that leaves the processor to the others.
 // A ring shared under a lock costs twice as much at 64 callers, a polling kernel thread five times.
 // What one or two callers submit is cheaper as a plain preadv or pwritev on their own thread:
 // [Queue.TryDirect]. Microseconds of CPU for a direct 4 KiB read, and of waiting in brackets, by number of

@@ -78,6 +78,7 @@ func openRung(rung Rung, opts Options) (Queue, error) {
 	}
 	// As many workers as Ops: then a device that hangs in all of its share of them leaves the rest.
 	config.workers = opts.Depth
+	config.bell = opts.Processors == 1
 	return probed(openRingQueue(rung, opts, func(entries int, alarmCount *uint64, counters *counters) (kernel, error) {
 		config.entries, config.count = entries, alarmCount
 		return openUring(config, counters)

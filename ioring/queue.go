@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -75,6 +76,10 @@ type Options struct {
 	// Threads is the number of goroutines of RungThreads; zero means 64. It is that rung's Depth.
 	Threads int
 
+	// Processors is how many goroutines run at a time; zero means GOMAXPROCS. When it is one, a ring's
+	// goroutine does not wait in the kernel, but where it leaves the one to the others.
+	Processors int
+
 	// Files is the size of a ring's table of registered files; zero means 4,096. It is cut to what the
 	// limit on open files allows, and files that do not fit are used by descriptor.
 	Files int
@@ -111,6 +116,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"MaxPending", &o.MaxPending, 16384, 1 << 30},
 		{"Threads", &o.Threads, 64, 4096},
 		{"Files", &o.Files, 4096, maxFiles},
+		{"Processors", &o.Processors, runtime.GOMAXPROCS(0), 1 << 20},
 	} {
 		if *field.value == 0 {
 			*field.value = field.zero

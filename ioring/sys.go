@@ -31,6 +31,7 @@ const (
 	setupClamp        = 1 << 4
 	setupSubmitAll    = 1 << 7
 	setupCoopTaskrun  = 1 << 8
+	setupTaskrunFlag  = 1 << 9
 	setupSingleIssuer = 1 << 12
 	setupDeferTaskrun = 1 << 13
 
@@ -41,6 +42,7 @@ const (
 	enterGetEvents = 1 << 0
 
 	sqCQOverflow = 1 << 1
+	sqTaskrun    = 1 << 2
 )
 
 // Offsets at which the ring's file is mapped.
@@ -53,6 +55,7 @@ const (
 const (
 	registerBuffers         = 0
 	registerFiles           = 2
+	registerEventfd         = 4
 	registerFilesUpdate     = 6
 	registerIOWQMaxWorkers  = 19
 	maxRegisteredBufferSize = 1 << 30

@@ -41,7 +41,9 @@ type uring struct {
 
 	newFile int32 // Argument of setFile: here because, unlike a variable there, it cannot move.
 
-	alarm    alarm
+	alarm    alarm // Wakes a loop that waits in the kernel.
+	bell     *bell // Wakes one that waits in the runtime's poller; nil when it does not.
+	refusal  error // Of the last glance.
 	counters *counters
 }
 
@@ -53,11 +55,12 @@ type uringConfig struct {
 	arena   *Arena
 	workers int     // Bound on the kernel's worker threads.
 	count   *uint64 // For the alarm.
+	bell    bool    // Wait in the runtime's poller, not in the kernel.
 }
 
 // fullFlags is the cheapest way to have completions reported: none until the owner asks, on its thread,
 // 15 to 20 % less CPU than the default at 8 and 64 callers.
-const fullFlags = setupSubmitAll | setupCoopTaskrun | setupSingleIssuer | setupDeferTaskrun
+const fullFlags = setupSubmitAll | setupCoopTaskrun | setupTaskrunFlag | setupSingleIssuer | setupDeferTaskrun
 
 func openUring(c uringConfig, counters *counters) (*uring, error) {
 	// Twice the completions that can be outstanding: an overflow cannot happen, only be survived.
@@ -88,8 +91,8 @@ func (r *uring) setUp(c uringConfig, p *setupParams) error {
 	if err := r.mapRings(p); err != nil {
 		return err
 	}
-	if err := r.alarm.open(c.count); err != nil {
-		return os.NewSyscallError("eventfd", err)
+	if err := r.openWait(c); err != nil {
+		return err
 	}
 	r.limitWorkers(c.workers)
 	if c.files > 0 {
@@ -99,6 +102,20 @@ func (r *uring) setUp(c uringConfig, p *setupParams) error {
 	}
 	if c.arena != nil {
 		return r.registerArena(c.arena)
+	}
+	return nil
+}
+
+// openWait prepares for the waiting.
+func (r *uring) openWait(c uringConfig) (err error) {
+	if !c.bell {
+		return os.NewSyscallError("eventfd", r.alarm.open(c.count))
+	}
+	if r.bell, err = newBell(r.glance); err != nil {
+		return err
+	}
+	if errno := ioUringRegister(r.fd, registerEventfd, unsafe.Pointer(&r.bell.number), 1); errno != 0 {
+		return os.NewSyscallError("io_uring_register eventfd", errno)
 	}
 	return nil
 }
@@ -194,6 +211,13 @@ func (r *uring) push(e *sqe) {
 var errBusy = errors.New("io_uring is busy")
 
 func (r *uring) enter(wait bool) error {
+	if r.bell != nil {
+		if !wait {
+			return r.submit(0)
+		}
+		r.bell.wait()
+		return r.refusal
+	}
 	var least uint32
 	if wait {
 		least = 1
@@ -201,11 +225,27 @@ func (r *uring) enter(wait bool) error {
 			r.push(&e)
 		}
 	}
+	return r.submit(least)
+}
+
+// glance submits what there is, and reports whether there is anything to wake up for.
+func (r *uring) glance() bool {
+	r.refusal = nil
+	unsubmitted := r.tail != atomic.LoadUint32(r.sqHead)
+	if unsubmitted || atomic.LoadUint32(r.sqFlags)&(sqTaskrun|sqCQOverflow) != 0 {
+		r.refusal = r.submit(0)
+	}
+	return r.refusal != nil || *r.cqHead != atomic.LoadUint32(r.cqTail)
+}
+
+// submit hands over what was pushed, has the kernel post the completions that it holds back for this thread, and waits until there are least of
+// them.
+func (r *uring) submit(least uint32) error {
 	atomic.StoreUint32(r.sqTail, r.tail)
 	// The kernel's own head says what an enter that was interrupted or refused has left behind.
-	submit := r.tail - atomic.LoadUint32(r.sqHead)
+	count := r.tail - atomic.LoadUint32(r.sqHead)
 	r.counters.enters.Add(1)
-	_, errno := ioUringEnter(r.fd, submit, least, enterGetEvents)
+	_, errno := ioUringEnter(r.fd, count, least, enterGetEvents)
 	switch errno {
 	case 0, unix.EINTR:
 		return nil // Go interrupts its threads to preempt them; the loop comes back.
@@ -240,7 +280,13 @@ func (r *uring) pop() (cqe, bool) {
 	}
 }
 
-func (r *uring) wake() { r.alarm.ring() }
+func (r *uring) wake() {
+	if r.bell != nil {
+		r.bell.ring()
+	} else {
+		r.alarm.ring()
+	}
+}
 
 func (r *uring) close() {
 	if r.alarm.fd >= 0 {
@@ -253,4 +299,7 @@ func (r *uring) close() {
 		unix.Munmap(r.entries)
 	}
 	unix.Close(r.fd)
+	if r.bell != nil {
+		r.bell.close() // After the ring, which rings it.
+	}
 }
