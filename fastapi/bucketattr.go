@@ -11,12 +11,14 @@ import (
 //	policy               the document of its policy, as sent
 //	public-access-block  four digits, 1 or 0, in the order of publicBlock's fields; "none" when it was removed; by default all are 1
 //	ownership            of its objects; "none" when the rule was removed; by default BucketOwnerEnforced
+//	cors                 the document of its CORS configuration, as sent
 //	acl                  its access control list; by default its owner may do everything and nobody else anything; see acl.go
 const (
 	attrPolicy      = "policy"
 	attrPublicBlock = "public-access-block"
 	attrOwnership   = "ownership"
 	attrACL         = "acl"
+	attrCORS        = "cors"
 
 	removed = "none" // What was removed differs from what was never set.
 )

@@ -15,6 +15,7 @@ type bucketState struct {
 	block  publicBlock
 	lists  bool // Access control lists count.
 	acl    acl
+	cors   []corsRule
 }
 
 // maxBucketStates bounds the buckets whose state is kept. More than these in use at once cost a parse of their policy each.
@@ -64,6 +65,9 @@ func newBucketState(info *engine.BucketInfo) (*bucketState, error) {
 		return nil, err
 	}
 	b.lists = listsCount(info)
-	b.acl, err = parseACL(info.Attr(attrACL))
+	if b.acl, err = parseACL(info.Attr(attrACL)); err != nil {
+		return nil, err
+	}
+	b.cors, err = storedCORS(info)
 	return b, err
 }

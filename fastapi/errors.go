@@ -80,6 +80,7 @@ var (
 	errACLNotSupported       = &apiError{status: 400, code: "AccessControlListNotSupported", text: "The bucket does not allow ACLs"}
 	errACLWithBlock          = &apiError{status: 400, code: "InvalidBucketAclWithBlockPublicAccessError", text: "Bucket cannot have public ACLs set with BlockPublicAccess enabled"}
 	errACLWithOwnership      = &apiError{status: 400, code: "InvalidBucketAclWithObjectOwnership", text: "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"}
+	errAccessForbidden       = &apiError{status: 403, code: "AccessForbidden", text: "CORSResponse: This CORS request is not allowed."}
 	errAccessDenied          = &apiError{status: 403, code: "AccessDenied", text: "Access Denied"}
 	errBadDigest             = &apiError{status: 400, code: "BadDigest", text: "The Content-MD5 you specified did not match what we received."}
 	errBadRequest            = &apiError{status: 400, code: "BadRequest", text: "An error occurred when parsing the HTTP request."}
@@ -127,6 +128,10 @@ var (
 	errMissingContentLength  = &apiError{status: 411, code: "MissingContentLength", text: "You must provide the Content-Length HTTP header."}
 	errMissingBody           = &apiError{status: 400, code: "MissingRequestBodyError", text: "Request Body is empty"}
 	errMissingSecurityHeader = &apiError{status: 400, code: "MissingSecurityHeader", text: "Your request was missing a required header"}
+	errNoCORS                = &apiError{status: 404, code: "NoSuchCORSConfiguration", text: "The CORS configuration does not exist"}
+	errNoConfiguration       = &apiError{status: 404, code: "NoSuchConfiguration", text: "The specified configuration does not exist."}
+	errNoReplication         = &apiError{status: 404, code: "ReplicationConfigurationNotFoundError", text: "The replication configuration was not found"}
+	errNoWebsite             = &apiError{status: 404, code: "NoSuchWebsiteConfiguration", text: "The specified bucket does not have a website configuration"}
 	errNoOwnershipControls   = &apiError{status: 404, code: "OwnershipControlsNotFoundError", text: "The bucket ownership controls were not found"}
 	errNoPublicAccessBlock   = &apiError{status: 404, code: "NoSuchPublicAccessBlockConfiguration", text: "The public access block configuration was not found"}
 	errNoSuchBucketPolicy    = &apiError{status: 404, code: "NoSuchBucketPolicy", text: "The bucket policy does not exist"}

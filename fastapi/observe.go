@@ -56,7 +56,7 @@ func (t *tally) quantile(q float64) time.Duration {
 
 // tallies returns a counter for each operation there is; nil stands for what could not be told.
 func tallies() map[*operation]*tally {
-	m := map[*operation]*tally{nil: {}, liveness: {}, readiness: {}, stsOperation: {}, metricsOperation: {}}
+	m := map[*operation]*tally{nil: {}, liveness: {}, readiness: {}, stsOperation: {}, metricsOperation: {}, preflight: {}}
 	for i := range operations {
 		m[&operations[i]] = new(tally)
 	}

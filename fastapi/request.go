@@ -150,6 +150,9 @@ func (r *request) begin() error {
 	if r.op != nil {
 		return nil
 	}
+	if r.beginPreflight() {
+		return nil
+	}
 	if r.isSTS() {
 		r.op, r.identity, r.auth = stsOperation, anonymous, new(sigv4.Auth)
 		return nil

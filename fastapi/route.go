@@ -25,7 +25,7 @@ func newOperation(r row) operation {
 type row struct {
 	method   string
 	level    level
-	selector string // The query parameter, or "name=value", that selects it; "" for the plain operation.
+	selector string // The query parameter, or "name=value", that selects it, or "name&other" for both; "" for the plain operation.
 	name     string // As Amazon names it.
 	action   string // What the caller must be allowed to do; never empty.
 	handle   func(*request) error
@@ -76,68 +76,72 @@ var rows = []row{
 	{"GET", levelBucket, "versions", "ListObjectVersions", "s3:ListBucketVersions", (*request).listObjectVersions, bodyNone, append([]string{"key-marker", "version-id-marker"}, listParams...), false},
 
 	{"GET", levelBucket, "abac", "GetBucketAbac", "s3:GetBucketAbac", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "accelerate", "GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "analytics", "GetBucketAnalyticsConfiguration", "s3:GetAnalyticsConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "cors", "GetBucketCors", "s3:GetBucketCORS", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "accelerate", "GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", (*request).getAccelerate, bodyNone, nil, false},
+	{"GET", levelBucket, "analytics&id", "GetBucketAnalyticsConfiguration", "s3:GetAnalyticsConfiguration", (*request).getNumbered, bodyNone, []string{"id"}, false},
+	{"GET", levelBucket, "analytics", "ListBucketAnalyticsConfigurations", "s3:GetAnalyticsConfiguration", (*request).listAnalytics, bodyNone, []string{"continuation-token"}, false},
+	{"GET", levelBucket, "cors", "GetBucketCors", "s3:GetBucketCORS", (*request).getBucketCors, bodyNone, nil, false},
 	{"GET", levelBucket, "encryption", "GetBucketEncryption", "s3:GetEncryptionConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "intelligent-tiering", "GetBucketIntelligentTieringConfiguration", "s3:GetIntelligentTieringConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "inventory", "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "intelligent-tiering&id", "GetBucketIntelligentTieringConfiguration", "s3:GetIntelligentTieringConfiguration", (*request).getNumbered, bodyNone, []string{"id"}, false},
+	{"GET", levelBucket, "intelligent-tiering", "ListBucketIntelligentTieringConfigurations", "s3:GetIntelligentTieringConfiguration", (*request).listIntelligentTiering, bodyNone, []string{"continuation-token"}, false},
+	{"GET", levelBucket, "inventory&id", "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration", (*request).getNumbered, bodyNone, []string{"id"}, false},
+	{"GET", levelBucket, "inventory", "ListBucketInventoryConfigurations", "s3:GetInventoryConfiguration", (*request).listInventory, bodyNone, []string{"continuation-token"}, false},
 	{"GET", levelBucket, "lifecycle", "GetBucketLifecycleConfiguration", "s3:GetLifecycleConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "logging", "GetBucketLogging", "s3:GetBucketLogging", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "logging", "GetBucketLogging", "s3:GetBucketLogging", (*request).getLogging, bodyNone, nil, false},
 	{"GET", levelBucket, "metadataConfiguration", "GetBucketMetadataConfiguration", "s3:GetBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "metadataTable", "GetBucketMetadataTableConfiguration", "s3:GetBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "metrics", "GetBucketMetricsConfiguration", "s3:GetMetricsConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "notification", "GetBucketNotificationConfiguration", "s3:GetBucketNotification", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "metrics&id", "GetBucketMetricsConfiguration", "s3:GetMetricsConfiguration", (*request).getNumbered, bodyNone, []string{"id"}, false},
+	{"GET", levelBucket, "metrics", "ListBucketMetricsConfigurations", "s3:GetMetricsConfiguration", (*request).listMetrics, bodyNone, []string{"continuation-token"}, false},
+	{"GET", levelBucket, "notification", "GetBucketNotificationConfiguration", "s3:GetBucketNotification", (*request).getNotification, bodyNone, nil, false},
 	{"GET", levelBucket, "object-lock", "GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "ownershipControls", "GetBucketOwnershipControls", "s3:GetBucketOwnershipControls", (*request).getOwnershipControls, bodyNone, nil, false},
 	{"GET", levelBucket, "policy", "GetBucketPolicy", "s3:GetBucketPolicy", (*request).getBucketPolicy, bodyNone, nil, false},
 	{"GET", levelBucket, "policyStatus", "GetBucketPolicyStatus", "s3:GetBucketPolicyStatus", (*request).getBucketPolicyStatus, bodyNone, nil, false},
 	{"GET", levelBucket, "publicAccessBlock", "GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", (*request).getPublicAccessBlock, bodyNone, nil, false},
-	{"GET", levelBucket, "replication", "GetBucketReplication", "s3:GetReplicationConfiguration", unavailable, bodyNone, nil, false},
-	{"GET", levelBucket, "requestPayment", "GetBucketRequestPayment", "s3:GetBucketRequestPayment", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "replication", "GetBucketReplication", "s3:GetReplicationConfiguration", (*request).getReplication, bodyNone, nil, false},
+	{"GET", levelBucket, "requestPayment", "GetBucketRequestPayment", "s3:GetBucketRequestPayment", (*request).getRequestPayment, bodyNone, nil, false},
 	{"GET", levelBucket, "session", "CreateSession", "s3express:CreateSession", unavailable, bodyNone, nil, false},
 	{"GET", levelBucket, "tagging", "GetBucketTagging", "s3:GetBucketTagging", (*request).getBucketTagging, bodyNone, nil, false},
-	{"GET", levelBucket, "website", "GetBucketWebsite", "s3:GetBucketWebsite", unavailable, bodyNone, nil, false},
+	{"GET", levelBucket, "website", "GetBucketWebsite", "s3:GetBucketWebsite", (*request).getWebsite, bodyNone, nil, false},
 
 	{"PUT", levelBucket, "abac", "PutBucketAbac", "s3:PutBucketAbac", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "accelerate", "PutBucketAccelerateConfiguration", "s3:PutAccelerateConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "acl", "PutBucketAcl", "s3:PutBucketAcl", (*request).putBucketAcl, bodyXML, nil, false},
 	{"PUT", levelBucket, "analytics", "PutBucketAnalyticsConfiguration", "s3:PutAnalyticsConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "cors", "PutBucketCors", "s3:PutBucketCORS", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "cors", "PutBucketCors", "s3:PutBucketCORS", (*request).putBucketCors, bodyXML, nil, false},
 	{"PUT", levelBucket, "encryption", "PutBucketEncryption", "s3:PutEncryptionConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "intelligent-tiering", "PutBucketIntelligentTieringConfiguration", "s3:PutIntelligentTieringConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "inventory", "PutBucketInventoryConfiguration", "s3:PutInventoryConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "lifecycle", "PutBucketLifecycleConfiguration", "s3:PutLifecycleConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "logging", "PutBucketLogging", "s3:PutBucketLogging", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "logging", "PutBucketLogging", "s3:PutBucketLogging", (*request).putLogging, bodyXML, nil, false},
 	{"PUT", levelBucket, "metadataInventoryTable", "UpdateBucketMetadataInventoryTableConfiguration", "s3:UpdateBucketMetadataInventoryTableConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "metadataJournalTable", "UpdateBucketMetadataJournalTableConfiguration", "s3:UpdateBucketMetadataJournalTableConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "metrics", "PutBucketMetricsConfiguration", "s3:PutMetricsConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "notification", "PutBucketNotificationConfiguration", "s3:PutBucketNotification", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "notification", "PutBucketNotificationConfiguration", "s3:PutBucketNotification", (*request).putNotification, bodyXML, nil, false},
 	{"PUT", levelBucket, "object-lock", "PutObjectLockConfiguration", "s3:PutBucketObjectLockConfiguration", unavailable, bodyNone, nil, false},
 	{"PUT", levelBucket, "ownershipControls", "PutBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).putOwnershipControls, bodyXML, nil, false},
 	{"PUT", levelBucket, "policy", "PutBucketPolicy", "s3:PutBucketPolicy", (*request).putBucketPolicy, bodyXML, nil, false},
 	{"PUT", levelBucket, "publicAccessBlock", "PutPublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).putPublicAccessBlock, bodyXML, nil, false},
 	{"PUT", levelBucket, "replication", "PutBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
-	{"PUT", levelBucket, "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment", unavailable, bodyNone, nil, false},
+	{"PUT", levelBucket, "requestPayment", "PutBucketRequestPayment", "s3:PutBucketRequestPayment", (*request).putRequestPayment, bodyXML, nil, false},
 	{"PUT", levelBucket, "tagging", "PutBucketTagging", "s3:PutBucketTagging", (*request).putBucketTagging, bodyXML, nil, false},
 	{"PUT", levelBucket, "versioning", "PutBucketVersioning", "s3:PutBucketVersioning", (*request).putBucketVersioning, bodyXML, nil, false},
 	{"PUT", levelBucket, "website", "PutBucketWebsite", "s3:PutBucketWebsite", unavailable, bodyNone, nil, false},
 
-	{"DELETE", levelBucket, "analytics", "DeleteBucketAnalyticsConfiguration", "s3:PutAnalyticsConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "cors", "DeleteBucketCors", "s3:PutBucketCORS", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "analytics", "DeleteBucketAnalyticsConfiguration", "s3:PutAnalyticsConfiguration", (*request).deleteNumbered, bodyNone, nil, false},
+	{"DELETE", levelBucket, "cors", "DeleteBucketCors", "s3:PutBucketCORS", (*request).deleteBucketCors, bodyNone, nil, false},
 	{"DELETE", levelBucket, "encryption", "DeleteBucketEncryption", "s3:PutEncryptionConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "intelligent-tiering", "DeleteBucketIntelligentTieringConfiguration", "s3:PutIntelligentTieringConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "inventory", "DeleteBucketInventoryConfiguration", "s3:PutInventoryConfiguration", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "intelligent-tiering", "DeleteBucketIntelligentTieringConfiguration", "s3:PutIntelligentTieringConfiguration", (*request).deleteNumbered, bodyNone, nil, false},
+	{"DELETE", levelBucket, "inventory", "DeleteBucketInventoryConfiguration", "s3:PutInventoryConfiguration", (*request).deleteNumbered, bodyNone, nil, false},
 	{"DELETE", levelBucket, "lifecycle", "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "metadataConfiguration", "DeleteBucketMetadataConfiguration", "s3:DeleteBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"DELETE", levelBucket, "metadataTable", "DeleteBucketMetadataTableConfiguration", "s3:DeleteBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
-	{"DELETE", levelBucket, "metrics", "DeleteBucketMetricsConfiguration", "s3:PutMetricsConfiguration", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "metrics", "DeleteBucketMetricsConfiguration", "s3:PutMetricsConfiguration", (*request).deleteNumbered, bodyNone, nil, false},
 	{"DELETE", levelBucket, "ownershipControls", "DeleteBucketOwnershipControls", "s3:PutBucketOwnershipControls", (*request).deleteOwnershipControls, bodyNone, nil, false},
 	{"DELETE", levelBucket, "policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy", (*request).deleteBucketPolicy, bodyNone, nil, false},
 	{"DELETE", levelBucket, "publicAccessBlock", "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock", (*request).deletePublicAccessBlock, bodyNone, nil, false},
-	{"DELETE", levelBucket, "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration", (*request).deleteNothing, bodyNone, nil, false},
 	{"DELETE", levelBucket, "tagging", "DeleteBucketTagging", "s3:PutBucketTagging", (*request).deleteBucketTagging, bodyNone, nil, false},
-	{"DELETE", levelBucket, "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite", unavailable, bodyNone, nil, false},
+	{"DELETE", levelBucket, "website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite", (*request).deleteNothing, bodyNone, nil, false},
 
 	{"POST", levelBucket, "metadataConfiguration", "CreateBucketMetadataConfiguration", "s3:CreateBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
 	{"POST", levelBucket, "metadataTable", "CreateBucketMetadataTableConfiguration", "s3:CreateBucketMetadataTableConfiguration", unavailable, bodyNone, nil, false},
@@ -181,7 +185,7 @@ var rows = []row{
 var selectors = func() []string {
 	var all []string
 	for i := range operations {
-		if name, _, _ := strings.Cut(operations[i].selector, "="); name != "" && !slices.Contains(all, name) {
+		if name := operations[i].parameter(); name != "" && !slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}
@@ -256,10 +260,22 @@ func (r *request) selector() (string, error) {
 	return found, nil
 }
 
+// parameter is the query parameter that selects the operation, "" for the plain one.
+func (op *operation) parameter() string {
+	if i := strings.IndexAny(op.selector, "=&"); i >= 0 {
+		return op.selector[:i]
+	}
+	return op.selector
+}
+
 func (op *operation) selects(selector string, r *request) bool {
-	name, value, hasValue := strings.Cut(op.selector, "=")
-	if hasValue && name == selector {
+	name := op.parameter()
+	if value, ok := strings.CutPrefix(op.selector[len(name):], "="); ok && name == selector {
 		return r.param(name) == value
+	}
+	if other, ok := strings.CutPrefix(op.selector[len(name):], "&"); ok {
+		_, given := r.target.get(other)
+		return given && name == selector
 	}
 	return name == selector || op.selector == "" && selector == "list-type" && r.param(selector) == "1"
 }
@@ -267,7 +283,7 @@ func (op *operation) selects(selector string, r *request) bool {
 // checkParams refuses a parameter without a value that the operation does not know: it is a sub-resource of an S3 newer than
 // this server. An unknown parameter with a value, such as the x-id of some clients, changes nothing and is let through.
 func (op *operation) checkParams(r *request) error {
-	selector, _, _ := strings.Cut(op.selector, "=")
+	selector := op.parameter()
 	for i := range r.params {
 		p := &r.params[i]
 		if p.bare && p.name != selector && !slices.Contains(op.params, p.name) && !slices.Contains(selectors, p.name) &&
@@ -299,8 +315,7 @@ func allowedMethods(r *request) string {
 func methodsOf(l level, selector string) (methods []string) {
 	for i := range operations {
 		op := &operations[i]
-		name, _, _ := strings.Cut(op.selector, "=")
-		if op.level == l && name == selector && !slices.Contains(methods, op.method) {
+		if op.level == l && op.parameter() == selector && !slices.Contains(methods, op.method) {
 			methods = append(methods, op.method)
 		}
 	}

@@ -262,6 +262,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	r := s.acquire(ctx)
 	if err := r.guarded((*request).start); err != nil {
 		r.fail(err)
+		r.crossOrigin()
 		ctx.Response.SetConnectionClose()
 		s.setIDs(ctx, &r.id)
 		status := ctx.Response.StatusCode()
@@ -294,6 +295,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if err != nil {
 		r.fail(err)
 	}
+	r.crossOrigin()
 	s.setIDs(ctx, &r.id)
 	r.finish()
 	if s.log.Enabled(s.ctx, slog.LevelDebug) {
