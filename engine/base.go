@@ -211,6 +211,9 @@ func (g *gate) close() (drained <-chan struct{}) {
 	}
 }
 
+// isShut reports whether newcomers are kept out.
+func (g *gate) isShut() bool { return g.users.Load() >= shutGate }
+
 // shut keeps newcomers out and waits until the last user has left. It may be called again.
 func (g *gate) shut(ctx context.Context) error {
 	drained := g.close()

@@ -375,3 +375,12 @@ func (v *View) Blobs(f func(Blob) bool) error {
 func (v *View) VolumeUsages(f func(id VolumeID, u VolumeUsage) bool) error {
 	return volumesOf(v.snapshot, f)
 }
+
+// Plus returns the sums of two counts.
+func (c Census) Plus(o Census) Census {
+	return Census{
+		Buckets: c.Buckets + o.Buckets, Objects: c.Objects + o.Objects, Versions: c.Versions + o.Versions, Markers: c.Markers + o.Markers,
+		Uploads: c.Uploads + o.Uploads, Parts: c.Parts + o.Parts, Blobs: c.Blobs + o.Blobs, Inline: c.Inline + o.Inline,
+		Extents: c.Extents + o.Extents, Lost: c.Lost + o.Lost, Unreferenced: c.Unreferenced + o.Unreferenced, Bytes: c.Bytes + o.Bytes,
+	}
+}

@@ -33,6 +33,15 @@ func (b Blocks) Wrong() erasure.Set {
 	return wrong
 }
 
+// Missing returns the shards whose block should be on a segment that is not there.
+func (b Blocks) Missing() erasure.Set {
+	missing, _ := b.r.lacking()
+	return missing
+}
+
+// Records returns the records of the batch.
+func (b Blocks) Records() []Record { return b.r.records }
+
 // Write writes the block of a shard, made anew if it is not there or wrong, to a segment, and returns when it is durable.
 func (b Blocks) Write(file drive.File, shard int) error {
 	r := b.r

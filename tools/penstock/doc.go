@@ -12,5 +12,6 @@
 //
 // Exit codes: 0 after an orderly stop, 1 when something failed that may work when tried again, 2 when the
 // command line, the configuration or a drive must be put right first. A supervisor may restart after 1 and
-// should not after 2.
+// should not after 2. A verification that read everything ends with 3 if it found what healing makes good, and with 4 if
+// anything is lost.
 package main

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,6 +21,8 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitMistake = 2
+	exitAiling  = 3 // A verification found what healing makes good,
+	exitLost    = 4 // or what nothing does.
 )
 
 func main() {
@@ -37,8 +40,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitOK
 	}
 	fmt.Fprintln(stderr, "penstock: "+oneLine(err))
-	if _, failed := errors.AsType[*failure](err); failed {
-		return exitFailure
+	if f, failed := errors.AsType[*failure](err); failed {
+		return cmp.Or(f.code, exitFailure)
 	}
 	return exitMistake
 }
@@ -54,7 +57,10 @@ type process struct {
 
 // A failure is an error that is nobody's mistake: it may be gone at the next try. Every other error that reaches run is one in what the operator
 // gave: flags, file, drives.
-type failure struct{ err error }
+type failure struct {
+	err  error
+	code int // To exit with; 0 means exitFailure.
+}
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
@@ -63,7 +69,7 @@ func fail(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{err}
+	return &failure{err: err}
 }
 
 // oneLine joins the lines of a message, for logs and scripts that read the last line.
@@ -86,7 +92,7 @@ func newRoot(p *process) *cobra.Command {
 		SilenceErrors: true, // run prints them, in one line.
 		SilenceUsage:  true, // A page of usage would bury that line.
 	}
-	root.AddCommand(newServerCommand(p), newRebuildCommand(p), newAdminCommand(p), newBenchCommand(p), newHealthCommand(), newVersionCommand())
+	root.AddCommand(newServerCommand(p), newRebuildCommand(p), newVerifyCommand(p), newAdminCommand(p), newBenchCommand(p), newHealthCommand(), newVersionCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %q)", err, cmd.CommandPath()+" --help")
 	})
