@@ -40,9 +40,9 @@ func TestIdentitiesByAdministration(t *testing.T) {
 	if string(p.Document) != document || p.Canned || p.Created == nil {
 		t.Errorf("got %+v", p)
 	}
-	expect(200, "PUT", "/groups/staff", `{"policies":["read"]}`, nil)
+	expect(200, "PUT", "/groups/staff?new=true", `{"policies":["read"]}`, nil)
 	var u admin.User
-	expect(200, "PUT", "/users/alice", `{"groups":["staff"]}`, &u)
+	expect(200, "PUT", "/users/alice?new=true", `{"groups":["staff"]}`, &u)
 	if u.ARN != "arn:aws:iam::000000000000:user/alice" || len(u.CanonicalID) != 64 || u.ID == "" {
 		t.Errorf("got %+v", u)
 	}
@@ -83,11 +83,30 @@ func TestIdentitiesByAdministration(t *testing.T) {
 		{400, "InvalidRequest", "PUT", "/users/root", "{}"}, {400, "InvalidRequest", "PUT", "/users/bob", `{"policy":["read"]}`}, {400, "InvalidRequest", "PUT", "/users/bob", `{}{}`}, {400, "InvalidRequest", "PUT", "/users/bob", ``},
 		{409, "EntityAlreadyExists", "POST", "/users/alice/keys", `{"access_key":"` + k.AccessKey + `","secret_key":"12345678"}`}, {409, "EntityAlreadyExists", "POST", "/users/alice/keys", `{"access_key":"` + testAccessKey + `","secret_key":"12345678"}`},
 		{400, "InvalidRequest", "POST", "/users/alice/keys", `{"expires":"2001-01-01T00:00:00Z"}`}, {404, "NoSuchEntity", "POST", "/roles/x/revoke-sessions", ""}, {404, "NoSuchEntity", "GET", "/roles/x", ""}, {404, "NoSuchEntity", "DELETE", "/providers/x", ""},
-		{405, "MethodNotAllowed", "PATCH", "/users/alice", ""},
+		{405, "MethodNotAllowed", "POST", "/users/alice", ""}, {409, "EntityAlreadyExists", "PUT", "/users/alice?new=true", "{}"}, {409, "EntityAlreadyExists", "PUT", "/groups/staff?new=true", "{}"},
+		{404, "NoSuchEntity", "PATCH", "/users/bob", "{}"}, {404, "NoSuchEntity", "PATCH", "/users/alice", `{"attach":["none"]}`}, {404, "NoSuchEntity", "PATCH", "/users/alice", `{"join":["none"]}`}, {404, "NoSuchEntity", "PATCH", "/users/alice", `{"boundary":"none"}`},
+		{404, "NoSuchEntity", "PATCH", "/groups/none", "{}"}, {404, "NoSuchEntity", "PATCH", "/roles/none", "{}"}, {400, "InvalidRequest", "PATCH", "/roles/loader", `{"max_seconds":5}`}, {400, "InvalidRequest", "PATCH", "/roles/loader", `{"trust":{}}`}, {404, "NoSuchEntity", "GET", "/providers/none", ""},
 	} {
 		if r := h.call(c.method, c.path, c.body, nil); r.status != c.status || r.failure(t).Code != c.code {
 			t.Errorf("%s %s %s: got %v, want %d %s", c.method, c.path, c.body, r, c.status, c.code)
 		}
+	}
+	expect(200, "PATCH", "/users/alice", `{"attach":["readonly","writeonly"],"detach":["writeonly"],"boundary":"readonly","disabled":true}`, &u)
+	if fmt.Sprintf("%v %v %v %v", u.Policies, u.Groups, u.Boundary, u.Disabled) != "[readonly] [staff] readonly true" {
+		t.Errorf("got %+v", u)
+	}
+	alice.want(403, "InvalidAccessKeyId", "GET", "/bucket/k", "")
+	expect(200, "PATCH", "/users/alice", `{"detach":["readonly"],"leave":["staff"],"boundary":"","disabled":false}`, &u)
+	alice.want(403, "AccessDenied", "GET", "/bucket/k", "")
+	expect(200, "PATCH", "/users/alice", `{"join":["staff"]}`, nil)
+	alice.must("GET", "/bucket/k", "")
+	expect(200, "PATCH", "/groups/staff", `{"detach":["read"],"attach":["writeonly"]}`, &g)
+	alice.want(403, "AccessDenied", "GET", "/bucket/k", "")
+	expect(200, "PATCH", "/groups/staff", `{"attach":["read"]}`, &g)
+	var role admin.Role
+	expect(200, "PATCH", "/roles/loader", `{"attach":["readonly"],"detach":["read"],"boundary":"readonly","max_seconds":3600}`, &role)
+	if fmt.Sprintf("%v %v %v %v", g.Policies, role.Policies, role.Boundary, role.MaxDuration) != "[read writeonly] [readonly] readonly 3600" || !strings.Contains(string(role.Trust), "alice") {
+		t.Errorf("got %+v, %+v", g, role)
 	}
 	for _, path := range []string{"/users", "/groups", "/policies", "/roles", "/providers", "/keys"} {
 		var all []json.RawMessage
@@ -131,7 +150,7 @@ func TestOwnKeys(t *testing.T) {
 	key(short, "{}")
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/users/bob/keys", "{}"}, {"POST", "/users/alice/keys", "{}"}, {"GET", "/users/bob/keys", ""}, {"DELETE", "/users/bob/keys/" + bob.AccessKey, ""}, {"PATCH", "/users/alice/keys/" + narrow.signer.AccessKey, `{"policy":null}`},
-		{"PUT", "/users/alice", `{"policies":["admin"]}`}, {"PUT", "/users/eve", `{"policies":["admin"]}`}, {"PUT", "/policies/readwrite", `{"document":{}}`}, {"PUT", "/policies/mine", `{"document":{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}}`},
+		{"PUT", "/users/alice", `{"policies":["admin"]}`}, {"PATCH", "/users/alice", `{"attach":["admin"]}`}, {"PATCH", "/users/alice", `{"boundary":""}`}, {"PUT", "/users/eve", `{"policies":["admin"]}`}, {"PUT", "/policies/readwrite", `{"document":{}}`}, {"PUT", "/policies/mine", `{"document":{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}}`},
 		{"PUT", "/groups/g", `{"policies":["admin"]}`}, {"PUT", "/roles/r", `{"policies":["admin"],"trust":{}}`}, {"GET", "/users", ""}, {"POST", "/explain/access", `{"as":"root","action":"s3:GetObject","resource":"bucket/k"}`}, {"GET", "/info", ""},
 	} {
 		for name, h := range map[string]*harness{"alice": alice, "a narrowed key of hers": narrow, "a key that made": child} {

@@ -17,6 +17,9 @@ func (s *Server) Explain(q admin.Question) (admin.Explanation, error) {
 	if !ok {
 		return admin.Explanation{}, &admin.Error{Status: 400, Code: "InvalidRequest", Message: fmt.Sprintf("there is no action %q", q.Action)}
 	}
+	if strings.HasPrefix(act.String(), "sts:") {
+		return admin.Explanation{}, &admin.Error{Status: 400, Code: "InvalidRequest", Message: "who may assume a role is for the trust of the role to say, which is not explained"}
+	}
 	who, ok := s.whoIs(q.As)
 	if !ok {
 		return admin.Explanation{}, &admin.Error{Status: 404, Code: "NoSuchEntity", Message: fmt.Sprintf("there is nobody of the name %q", q.As)}

@@ -33,6 +33,16 @@ type UserSettings struct {
 	Boundary string   `json:"boundary,omitempty"`
 }
 
+// UserChange says what of a user to change. What is left out stays.
+type UserChange struct {
+	Attach   []string `json:"attach,omitempty"` // Policies.
+	Detach   []string `json:"detach,omitempty"`
+	Join     []string `json:"join,omitempty"` // Groups.
+	Leave    []string `json:"leave,omitempty"`
+	Boundary *string  `json:"boundary,omitempty"` // "" takes it away.
+	Disabled *bool    `json:"disabled,omitempty"`
+}
+
 // Group gives its members policies.
 type Group struct {
 	Name     string    `json:"name"`
@@ -44,6 +54,12 @@ type Group struct {
 // GroupSettings are what can be said of a group.
 type GroupSettings struct {
 	Policies []string `json:"policies,omitempty"`
+}
+
+// GroupChange says what of a group to change. What is left out stays.
+type GroupChange struct {
+	Attach []string `json:"attach,omitempty"` // Policies.
+	Detach []string `json:"detach,omitempty"`
 }
 
 // Policy is a document with a name.
@@ -81,6 +97,15 @@ type RoleSettings struct {
 	MaxDuration int             `json:"max_seconds,omitempty"` // Of a session; an hour if it is not given.
 }
 
+// RoleChange says what of a role to change. What is left out stays.
+type RoleChange struct {
+	Attach      []string        `json:"attach,omitempty"` // Policies.
+	Detach      []string        `json:"detach,omitempty"`
+	Boundary    *string         `json:"boundary,omitempty"` // "" takes it away.
+	Trust       json.RawMessage `json:"trust,omitempty"`
+	MaxDuration *int            `json:"max_seconds,omitempty"`
+}
+
 // Provider is an issuer of web identities that is trusted.
 type Provider struct {
 	Name      string    `json:"name"`
@@ -98,17 +123,22 @@ type ProviderSettings struct {
 	Private   bool     `json:"private,omitempty"` // It may be at an address that is not public.
 }
 
+// onlyNew is for calls that also change what is there already.
+var onlyNew = []Param{{Name: "new", Summary: "true refuses where there is one of that name already."}}
+
 // identityRoutes are the rows about identities.
 func identityRoutes() []*Route {
 	return []*Route{
 		{Method: "GET", Path: "/users", Name: "ListUsers", Action: "admin:ListUsers", Summary: "Everybody there is but root.", Answer: []User{}, handle: (*API).listUsers},
 		{Method: "GET", Path: "/users/{user}", Name: "GetUser", Action: "admin:GetUser", Summary: "One user.", Answer: User{}, handle: (*API).getUser},
-		{Method: "PUT", Path: "/users/{user}", Name: "PutUser", Action: "admin:PutUser", Summary: "Create a user, or change what one is.", Body: UserSettings{}, Answer: User{}, handle: (*API).putUser},
+		{Method: "PUT", Path: "/users/{user}", Name: "PutUser", Action: "admin:PutUser", Summary: "Create a user, or say anew all of what one is.", Params: onlyNew, Body: UserSettings{}, Answer: User{}, handle: (*API).putUser},
+		{Method: "PATCH", Path: "/users/{user}", Name: "UpdateUser", Action: "admin:UpdateUser", Summary: "Attach and detach policies, join and leave groups, set or take away a boundary, disable or enable.", Body: UserChange{}, Answer: User{}, handle: (*API).updateUser},
 		{Method: "DELETE", Path: "/users/{user}", Name: "DeleteUser", Action: "admin:DeleteUser", Summary: "Remove a user with all access keys.", handle: (*API).deleteUser},
 		{Method: "POST", Path: "/users/{user}/revoke-sessions", Name: "RevokeUserSessions", Action: "admin:RevokeUserSessions", Summary: "End the temporary credentials that a user has.", handle: (*API).revokeUser},
 		{Method: "GET", Path: "/groups", Name: "ListGroups", Action: "admin:ListGroups", Summary: "All groups.", Answer: []Group{}, handle: (*API).listGroups},
 		{Method: "GET", Path: "/groups/{group}", Name: "GetGroup", Action: "admin:GetGroup", Summary: "One group.", Answer: Group{}, handle: (*API).getGroup},
-		{Method: "PUT", Path: "/groups/{group}", Name: "PutGroup", Action: "admin:PutGroup", Summary: "Create a group, or change its policies.", Body: GroupSettings{}, Answer: Group{}, handle: (*API).putGroup},
+		{Method: "PUT", Path: "/groups/{group}", Name: "PutGroup", Action: "admin:PutGroup", Summary: "Create a group, or say anew all of its policies.", Params: onlyNew, Body: GroupSettings{}, Answer: Group{}, handle: (*API).putGroup},
+		{Method: "PATCH", Path: "/groups/{group}", Name: "UpdateGroup", Action: "admin:UpdateGroup", Summary: "Attach and detach policies.", Body: GroupChange{}, Answer: Group{}, handle: (*API).updateGroup},
 		{Method: "DELETE", Path: "/groups/{group}", Name: "DeleteGroup", Action: "admin:DeleteGroup", Summary: "Remove a group that has no members.", handle: (*API).deleteGroup},
 		{Method: "GET", Path: "/policies", Name: "ListPolicies", Action: "admin:ListPolicies", Summary: "All policies with a name.", Answer: []Policy{}, handle: (*API).listPolicies},
 		{Method: "GET", Path: "/policies/{policy}", Name: "GetPolicy", Action: "admin:GetPolicy", Summary: "One policy.", Answer: Policy{}, handle: (*API).getPolicy},
@@ -116,9 +146,11 @@ func identityRoutes() []*Route {
 		{Method: "DELETE", Path: "/policies/{policy}", Name: "DeletePolicy", Action: "admin:DeletePolicy", Summary: "Remove a policy that nobody has.", handle: (*API).deletePolicy},
 		{Method: "GET", Path: "/roles", Name: "ListRoles", Action: "admin:ListRoles", Summary: "All roles.", Answer: []Role{}, handle: (*API).listRoles},
 		{Method: "GET", Path: "/roles/{role}", Name: "GetRole", Action: "admin:GetRole", Summary: "One role.", Answer: Role{}, handle: (*API).getRole},
-		{Method: "PUT", Path: "/roles/{role}", Name: "PutRole", Action: "admin:PutRole", Summary: "Create a role, or change what it is and who may assume it.", Body: RoleSettings{}, Answer: Role{}, handle: (*API).putRole},
+		{Method: "PUT", Path: "/roles/{role}", Name: "PutRole", Action: "admin:PutRole", Summary: "Create a role, or say anew what it is and who may assume it.", Body: RoleSettings{}, Answer: Role{}, handle: (*API).putRole},
+		{Method: "PATCH", Path: "/roles/{role}", Name: "UpdateRole", Action: "admin:UpdateRole", Summary: "Attach and detach policies, change the boundary, who may assume it, and how long its sessions last.", Body: RoleChange{}, Answer: Role{}, handle: (*API).updateRole},
 		{Method: "DELETE", Path: "/roles/{role}", Name: "DeleteRole", Action: "admin:DeleteRole", Summary: "Remove a role and end its sessions.", handle: (*API).deleteRole},
 		{Method: "POST", Path: "/roles/{role}/revoke-sessions", Name: "RevokeRoleSessions", Action: "admin:RevokeRoleSessions", Summary: "End the sessions that a role has.", handle: (*API).revokeRole},
+		{Method: "GET", Path: "/providers/{provider}", Name: "GetProvider", Action: "admin:GetProvider", Summary: "One issuer that is trusted.", Answer: Provider{}, handle: (*API).getProvider},
 		{Method: "GET", Path: "/providers", Name: "ListProviders", Action: "admin:ListProviders", Summary: "The issuers of web identities that are trusted.", Answer: []Provider{}, handle: (*API).listProviders},
 		{Method: "PUT", Path: "/providers", Name: "PutProvider", Action: "admin:PutProvider", Summary: "Trust an issuer of web identities.", Body: ProviderSettings{}, Answer: Provider{}, handle: (*API).putProvider},
 		{Method: "DELETE", Path: "/providers/{provider}", Name: "DeleteProvider", Action: "admin:DeleteProvider", Summary: "Trust an issuer no longer, and end the sessions it vouched for.", handle: (*API).deleteProvider},

@@ -26,9 +26,37 @@ func (a *API) putUser(c *Call) (any, error) {
 	if err := decode(c.Body, &s); err != nil {
 		return nil, err
 	}
-	return answer(userOf)(a.opts.Identities.PutUser(c.Context, c.Identity, iam.User{
+	put := a.opts.Identities.PutUser
+	if c.Query("new") == "true" {
+		put = a.opts.Identities.CreateUser
+	}
+	return answer(userOf)(put(c.Context, c.Identity, iam.User{
 		Name: c.Args["user"], Disabled: s.Disabled, Groups: s.Groups, Policies: s.Policies, Boundary: s.Boundary,
 	}))
+}
+
+func (a *API) updateUser(c *Call) (any, error) {
+	var s UserChange
+	if err := decode(c.Body, &s); err != nil {
+		return nil, err
+	}
+	return answer(userOf)(a.opts.Identities.UpdateUser(c.Context, c.Identity, c.Args["user"], func(u *iam.User) {
+		u.Policies, u.Groups = changed(u.Policies, s.Attach, s.Detach), changed(u.Groups, s.Join, s.Leave)
+		set(&u.Boundary, s.Boundary)
+		set(&u.Disabled, s.Disabled)
+	}))
+}
+
+// changed is a list of names with some more and without others. One that is in both goes.
+func changed(names, more, fewer []string) []string {
+	return slices.DeleteFunc(append(names, more...), func(name string) bool { return slices.Contains(fewer, name) })
+}
+
+// set changes what was given.
+func set[T any](of *T, given *T) {
+	if given != nil {
+		*of = *given
+	}
 }
 
 func (a *API) deleteUser(c *Call) (any, error) {
@@ -65,7 +93,21 @@ func (a *API) putGroup(c *Call) (any, error) {
 	if err := decode(c.Body, &s); err != nil {
 		return nil, err
 	}
-	return answer(groupOf(a.opts.Identities.Users()))(a.opts.Identities.PutGroup(c.Context, c.Identity, iam.Group{Name: c.Args["group"], Policies: s.Policies}))
+	put := a.opts.Identities.PutGroup
+	if c.Query("new") == "true" {
+		put = a.opts.Identities.CreateGroup
+	}
+	return answer(groupOf(a.opts.Identities.Users()))(put(c.Context, c.Identity, iam.Group{Name: c.Args["group"], Policies: s.Policies}))
+}
+
+func (a *API) updateGroup(c *Call) (any, error) {
+	var s GroupChange
+	if err := decode(c.Body, &s); err != nil {
+		return nil, err
+	}
+	return answer(groupOf(a.opts.Identities.Users()))(a.opts.Identities.UpdateGroup(c.Context, c.Identity, c.Args["group"], func(g *iam.Group) {
+		g.Policies = changed(g.Policies, s.Attach, s.Detach)
+	}))
 }
 
 func (a *API) deleteGroup(c *Call) (any, error) {
@@ -117,6 +159,21 @@ func (a *API) putRole(c *Call) (any, error) {
 	}))
 }
 
+func (a *API) updateRole(c *Call) (any, error) {
+	var s RoleChange
+	if err := decode(c.Body, &s); err != nil {
+		return nil, err
+	}
+	return answer(roleOf)(a.opts.Identities.UpdateRole(c.Context, c.Identity, c.Args["role"], func(r *iam.Role) {
+		r.Policies = changed(r.Policies, s.Attach, s.Detach)
+		set(&r.Boundary, s.Boundary)
+		set(&r.MaxDuration, s.MaxDuration)
+		if s.Trust != nil {
+			r.Trust = string(s.Trust)
+		}
+	}))
+}
+
 func (a *API) deleteRole(c *Call) (any, error) {
 	return nil, refused(a.opts.Identities.DeleteRole(c.Context, c.Identity, c.Args["role"]))
 }
@@ -131,6 +188,10 @@ func providerOf(p iam.Provider) Provider {
 
 func (a *API) listProviders(*Call) (any, error) {
 	return each(a.opts.Identities.Providers(), providerOf)
+}
+
+func (a *API) getProvider(c *Call) (any, error) {
+	return answer(providerOf)(a.opts.Identities.Provider(c.Args["provider"]))
 }
 
 func (a *API) putProvider(c *Call) (any, error) {

@@ -26,6 +26,11 @@ func (d *Directory) PutRole(ctx context.Context, by *Identity, r Role) (Role, er
 	if err := d.Acting(by); err != nil {
 		return Role{}, err
 	}
+	return d.putRole(ctx, r)
+}
+
+// putRole is PutRole. The caller holds change.
+func (d *Directory) putRole(ctx context.Context, r Role) (Role, error) {
 	if err := checkName("role", r.Name, maxUserNameLen); err != nil {
 		return Role{}, err
 	}

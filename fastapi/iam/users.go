@@ -62,6 +62,11 @@ func (d *Directory) PutUser(ctx context.Context, by *Identity, u User) (User, er
 	if err := d.Acting(by); err != nil {
 		return User{}, err
 	}
+	return d.putUser(ctx, u)
+}
+
+// putUser is PutUser. The caller holds change.
+func (d *Directory) putUser(ctx context.Context, u User) (User, error) {
 	if err := d.checkUserName(u.Name); err != nil {
 		return User{}, err
 	}
@@ -154,6 +159,11 @@ func (d *Directory) PutGroup(ctx context.Context, by *Identity, g Group) (Group,
 	if err := d.Acting(by); err != nil {
 		return Group{}, err
 	}
+	return d.putGroup(ctx, g)
+}
+
+// putGroup is PutGroup. The caller holds change.
+func (d *Directory) putGroup(ctx context.Context, g Group) (Group, error) {
 	if err := checkName("group", g.Name, maxGroupNameLen); err != nil {
 		return Group{}, err
 	}

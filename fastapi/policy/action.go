@@ -47,9 +47,9 @@ var actionTable = [...]struct {
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
 	// The administration of this server: an action for each route of its API.
 	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
-		ListUsers GetUser PutUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup DeleteGroup
-		ListPolicies GetPolicy PutPolicy DeletePolicy ListRoles GetRole PutRole DeleteRole RevokeRoleSessions
-		ListProviders PutProvider DeleteProvider
+		ListUsers GetUser PutUser UpdateUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup UpdateGroup DeleteGroup
+		ListPolicies GetPolicy PutPolicy DeletePolicy ListRoles GetRole PutRole UpdateRole DeleteRole RevokeRoleSessions
+		ListProviders GetProvider PutProvider DeleteProvider
 		ListOwnKeys CreateOwnKey DeleteOwnKey ListKeys CreateKey GetKey UpdateKey DeleteKey`},
 }
 

@@ -128,26 +128,35 @@ func (c *adminClient) pair() (sigv4.Signer, error) {
 // call sends a request for a path below admin.Prefix, with in as its document unless it is nil, and decodes the answer into out unless that
 // is nil. With --json the answer is printed as it came instead, and out stays as it was: commands print only if !c.json.
 func (c *adminClient) call(ctx context.Context, method, path string, params url.Values, in, out any) error {
+	if c.json {
+		out = nil
+	}
+	answer, err := c.fetch(ctx, method, path, params, in, out)
+	if err != nil || !c.json {
+		return err
+	}
+	_, err = c.stdout.Write(answer)
+	return fail(err)
+}
+
+// fetch is call that prints nothing: it also returns the answer as it came.
+func (c *adminClient) fetch(ctx context.Context, method, path string, params url.Values, in, out any) ([]byte, error) {
 	body, err := c.open(ctx, method, path, params, in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer body.Close()
 	answer, err := io.ReadAll(body)
 	if err != nil {
-		return fail(fmt.Errorf("%s: the answer broke off: %w", c.base, err))
-	}
-	if c.json {
-		_, err = c.stdout.Write(answer)
-		return fail(err)
+		return nil, fail(fmt.Errorf("%s: the answer broke off: %w", c.base, err))
 	}
 	if out == nil || len(answer) == 0 {
-		return nil
+		return answer, nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fail(fmt.Errorf("%s answered what is no document of its API: %w", c.base, err))
+		return nil, fail(fmt.Errorf("%s answered what is no document of its API: %w", c.base, err))
 	}
-	return nil
+	return answer, nil
 }
 
 // open is call for answers that are streams; the caller closes the body.

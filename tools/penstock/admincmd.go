@@ -22,11 +22,13 @@ func newAdminCommand(p *process) *cobra.Command {
 			"Credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment, or else " + accessKeyEnv + " and\n" +
 			secretKeyEnv + ", each also with _FILE after the name.",
 		Example: `  penstock admin info
+  penstock admin user add alice --policy readonly
+  penstock admin key add alice
   penstock admin info --server https://node1:9000 --json`,
 		Args: cobra.NoArgs,
 	}
 	c.addFlags(cmd.PersistentFlags())
-	cmd.AddCommand(newAdminInfoCommand(c))
+	cmd.AddCommand(newAdminInfoCommand(c), newAdminUserCommand(c), newAdminGroupCommand(c), newAdminKeyCommand(c), newAdminPolicyCommand(c), newAdminRoleCommand(c), newAdminProviderCommand(c))
 	return cmd
 }
 
