@@ -70,6 +70,9 @@ func (s *Store) UpdateBucket(ctx context.Context, name string, change func(Bucke
 type bucketState struct {
 	info       BucketInfo
 	versioning string // Of the attributes, as every write asks for it.
+	locks      bool   // It has a lock:
+	lock       LockConfig
+	lockErr    error // Its lock cannot be read.
 }
 
 func (s *Store) newBucket(record meta.Bucket) *bucket {
@@ -83,15 +86,23 @@ func (s *Store) describe(b *bucket, record meta.Bucket) {
 	if old := b.state.Load(); old != nil && slices.Equal(old.info.Attrs, record.Attrs) {
 		return
 	}
-	b.state.Store(&bucketState{
+	state := &bucketState{
 		info:       BucketInfo{Name: record.Name, Created: record.Created, Attrs: record.Attrs, Revision: s.revisions.Add(1)},
 		versioning: attrOf(record.Attrs, AttrVersioning),
-	})
+	}
+	state.lock, state.locks, state.lockErr = LockConfigOf(record.Attrs)
+	if state.locks {
+		s.lockTime.use()
+	}
+	b.state.Store(state)
 }
 
 // checkBucketAttrs refuses attributes that a bucket of the old ones cannot have.
 func checkBucketAttrs(old, attrs []Attr) error {
 	if err := checkVersioning(old, attrs); err != nil {
+		return err
+	}
+	if err := checkLock(old, attrs); err != nil {
 		return err
 	}
 	if n := attrsLen(attrs); n > maxBucketAttrsLen {

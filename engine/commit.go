@@ -123,8 +123,12 @@ func kindOfCause(err error) Kind {
 		return KindIncompleteBody
 	case errors.Is(err, errTooLarge), errors.Is(err, errAttrs), errors.Is(err, errNameLen), errors.Is(err, journal.ErrTooLarge):
 		return KindTooLarge
-	case errors.Is(err, errVersioning):
+	case errors.Is(err, errVersioning), errors.Is(err, errLockConfig):
 		return KindPrecondition
+	case errors.Is(err, errLocked), errors.Is(err, errUnreadableLock), errors.Is(err, errLockAttrs):
+		return KindLocked
+	case errors.Is(err, errNoLock):
+		return KindNoLock
 	case isBody(err):
 		return KindBody
 	case errors.Is(err, journal.ErrUnknown):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"penstock/meta"
 )
@@ -17,7 +18,13 @@ const (
 	MaxConfigLen     = 1 << 20 // So that its record fits a batch.
 )
 
-var errConfig = errors.New("a named value has a name of 1 to 255 bytes and at most 1 MiB")
+// storeConfig begins the names of the values that are the store's own.
+const storeConfig = "store/"
+
+var (
+	errConfig      = errors.New("a named value has a name of 1 to 255 bytes and at most 1 MiB")
+	errStoreConfig = errors.New("the name is one of the store's own")
+)
 
 // ConfigValue is a named value.
 type ConfigValue struct{ Name, Value string }
@@ -64,11 +71,17 @@ func (s *Store) SetConfig(ctx context.Context, name, value string) error {
 	if name == "" || len(name) > MaxConfigNameLen || len(value) > MaxConfigLen {
 		return &Error{Op: op, Kind: KindTooLarge, Err: fmt.Errorf("%q of %d bytes: %w", name, len(value), errConfig)}
 	}
-	c := s.cells[0]
+	if strings.HasPrefix(name, storeConfig) {
+		return &Error{Op: op, Kind: KindPrecondition, Err: fmt.Errorf("%q: %w", name, errStoreConfig)}
+	}
 	if value != "" {
-		if err := c.checkFull(); err != nil {
+		if err := s.cells[0].checkFull(); err != nil {
 			return storeError(op, "", "", err)
 		}
 	}
-	return storeError(op, "", "", c.commit(&meta.Config{Name: name, Value: value}))
+	return storeError(op, "", "", s.setConfig(name, value))
+}
+
+func (s *Store) setConfig(name, value string) error {
+	return s.cells[0].commit(&meta.Config{Name: name, Value: value})
 }

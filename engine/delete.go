@@ -8,7 +8,8 @@ import (
 
 // DeleteOptions are the options of Delete.
 type DeleteOptions struct {
-	Check Check // Sees the current version, whichever is deleted; nil means unconditional.
+	Check  Check // Sees the current version, whichever is deleted; nil means unconditional.
+	Bypass bool  // The caller may remove what is locked in governance mode.
 }
 
 // Deleted says what a deletion did.
@@ -52,7 +53,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, version VersionI
 		out = Deleted{Marker: true, Versioned: true}
 		out.Version, err = s.putMarker(base, b, key)
 	} else {
-		out, err = base.remove(b, key, version)
+		out, err = s.remove(base, b, key, version, o.Bypass)
 	}
 	if err != nil {
 		return Deleted{}, storeError(op, bucket, key, err)
@@ -60,16 +61,19 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, version VersionI
 	return out, nil
 }
 
-// remove removes a version if it is there. The caller has entered bucket and base and holds the key's lock.
-func (b *base) remove(bucket *bucket, key string, version VersionID) (Deleted, error) {
-	out := Deleted{Version: version, Versioned: bucket.versioned()}
+// remove removes a version if it is there and not locked. The caller has entered bucket and base and holds the key's lock.
+func (s *Store) remove(base *base, b *bucket, key string, version VersionID, bypass bool) (Deleted, error) {
+	out := Deleted{Version: version, Versioned: b.versioned()}
 	if version == CurrentVersion {
 		out.Version = NullVersion // The only one there is.
 	}
-	object, found, err := b.index.GetObjectHead(bucket.id, key, out.Version)
+	object, found, err := base.index.GetObjectHead(b.id, key, out.Version)
 	if err != nil || !found {
 		return out, err
 	}
+	if err := s.checkUnlocked(b, &object, bypass); err != nil {
+		return out, err
+	}
 	out.Marker = object.Marker
-	return out, b.commit(&meta.DeleteObject{Bucket: bucket.id, Key: key, Version: object.Version})
+	return out, base.commit(&meta.DeleteObject{Bucket: b.id, Key: key, Version: object.Version})
 }

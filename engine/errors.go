@@ -22,6 +22,8 @@ const (
 	KindNoSuchObject                 // The index proves that the key is absent.
 	KindNoSuchVersion                // The index proves that the version is absent.
 	KindDeleteMarker                 // The version is a delete marker; Marker describes it.
+	KindLocked                       // The version must not be removed, or its lock not be shortened, yet.
+	KindNoLock                       // The bucket has no lock, so its objects can have none.
 	KindNoSuchUpload                 // No such upload, or it was completed or aborted.
 	KindInvalidPart                  // A part named in a completion is absent or its ETag differs.
 	KindInvalidPartOrder             // Parts named in a completion do not ascend.
@@ -38,7 +40,7 @@ const (
 
 var kindNames = [NumKinds]string{
 	"internal", "unavailable", "unknown outcome", "busy", "full", "corrupt", "no such bucket", "bucket exists",
-	"bucket not empty", "no such object", "no such version", "delete marker", "no such upload", "invalid part", "invalid part order", "part too small",
+	"bucket not empty", "no such object", "no such version", "delete marker", "locked", "no lock", "no such upload", "invalid part", "invalid part order", "part too small",
 	"too large", "incomplete body", "body", "precondition", "conflict", "invalid range", "canceled",
 }
 

@@ -90,6 +90,9 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, attrs []At
 		return "", err
 	}
 	defer b.leave()
+	if _, err := b.checkNewLock(attrs); err != nil {
+		return "", storeError(op, bucket, key, err)
+	}
 	upload := meta.Upload{Bucket: b.id, Key: key, Initiated: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
 	rand.Read(upload.ID[:]) // Never fails: crypto/rand ends the process instead.
 	if err := c.commit(&meta.CreateUpload{Upload: upload}); err != nil {
@@ -251,6 +254,9 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 		return ObjectInfo{}, checkError(op, bucket, key, err)
 	}
 	object.Version = b.nextVersion(c)
+	if err := s.lockNew(b, &object); err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
 	if err := base.commit(&meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)

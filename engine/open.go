@@ -77,17 +77,27 @@ func (s *Store) begin() error {
 	if err := s.loadBuckets(first.base.Load()); err != nil {
 		return err
 	}
+	kept, err := first.base.Load().index.Config(lockTimeConfig)
+	if err == nil {
+		err = s.lockTime.start(kept)
+	}
+	if err != nil {
+		return err
+	}
 	first.recovered = s.loadBuckets
 	for _, c := range s.cells {
 		c.run()
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	s.tasks.Go(func() { s.keepLockTime(ctx) })
 	return nil
 }
 
 func newStore(opts Options) *Store {
 	return &Store{
 		opts: opts, log: opts.Logger, now: opts.Clock, minPart: MinPartLen,
-		names: newKeyLocks(), buckets: make(map[string]*bucket),
+		names: newKeyLocks(), buckets: make(map[string]*bucket), lockTime: newLockTime(opts.Clock, opts.Logger),
 	}
 }
 
@@ -411,6 +421,11 @@ func (s *Store) loadBuckets(b *base) error {
 func (s *Store) Close(ctx context.Context) error {
 	if s.closed.Swap(true) {
 		return nil
+	}
+	if s.stop != nil {
+		s.stop()
+		s.tasks.Wait()
+		s.saveLockTime()
 	}
 	var errs []error
 	for _, c := range s.cells {

@@ -30,6 +30,11 @@ type Store struct {
 	buckets map[string]*bucket
 
 	revisions atomic.Uint64 // Of buckets.
+
+	lockTime *lockTime
+
+	tasks sync.WaitGroup // The store's own goroutines.
+	stop  func()         // Ends them; nil before there are any.
 }
 
 // bucket is a live bucket.
@@ -278,6 +283,9 @@ func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *buck
 		return checkError(op, b.name, object.Key, err)
 	}
 	object.Version = b.nextVersion(base.c)
+	if err := s.lockNew(b, object); err != nil {
+		return storeError(op, b.name, object.Key, err)
+	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
 	if err := base.commitObject(b.id, object, r); err != nil {
 		return storeError(op, b.name, object.Key, err)
