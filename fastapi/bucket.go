@@ -43,6 +43,10 @@ func (r *request) newBucketAttrs() (attrs []engine.Attr, err error) {
 		}
 		attrs = withAttr(attrs, attrOwnership, o)
 	}
+	if strings.EqualFold(r.head.get("x-amz-bucket-object-lock-enabled"), "true") {
+		attrs = withAttr(attrs, engine.AttrVersioning, engine.VersioningEnabled)
+		attrs = withAttr(attrs, engine.AttrObjectLock, engine.LockConfig{}.Attr())
+	}
 	list, err := r.newACL(&engine.BucketInfo{Name: r.bucket, Attrs: attrs})
 	switch {
 	case err == errACLNotSupported:

@@ -170,14 +170,13 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 	}
 	final := engine.Final{ETag: src.ETag}
 	for _, a := range p.attrs {
-		// The storage class and the access list are never the source's.
-		if p.takes(a) || a.Name == attrStorageClass || a.Name == attrACL {
+		if p.takes(a) {
 			final.Attrs = append(final.Attrs, a)
 		}
 	}
 	for _, a := range src.Attrs {
 		switch isSum := algorithmOfAttr(a.Name) != algNone || a.Name == attrChecksumType; {
-		case a.Name == attrStorageClass, a.Name == attrACL, a.Name == attrChecksumAlgorithm:
+		case a.Name == attrChecksumAlgorithm:
 		case isSum && !p.rehash, !isSum && !p.takes(a):
 			final.Attrs = append(final.Attrs, a)
 		}
@@ -187,7 +186,10 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 
 // takes reports whether attributes such as a come from the request and not from the source.
 func (p *copyPlan) takes(a engine.Attr) bool {
-	if a.Name == attrTagging {
+	switch a.Name {
+	case attrStorageClass, attrACL, engine.AttrLockMode, engine.AttrLockUntil, engine.AttrLegalHold:
+		return true // These are never the source's.
+	case attrTagging:
 		return p.retag
 	}
 	return p.replace

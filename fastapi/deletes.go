@@ -22,6 +22,7 @@ type deletion struct {
 	hasVersion   bool
 	number       engine.VersionID // Of version.
 	conds        deleteConditions
+	bypass       bool // Governance is overcome.
 	deleted      engine.Deleted
 	err          error
 }
@@ -174,6 +175,7 @@ func (r *request) authoriseAll(list []deletion) {
 		if d.number, d.err = readVersion(d.version, d.hasVersion, "versionId"); d.err != nil {
 			continue
 		}
+		d.bypass = r.bypasses(d.key, d.number)
 		d.err = r.mayDelete(d.key, d.number, d.conds.etag != "" && d.conds.etag != "*")
 	}
 }
@@ -189,6 +191,6 @@ func (r *request) deleteOne(d *deletion) (err error) {
 	if err != nil {
 		return err
 	}
-	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, d.number, engine.DeleteOptions{Check: check})
+	d.deleted, err = r.srv.store.Delete(r.srv.ctx, r.bucket, d.key, d.number, engine.DeleteOptions{Check: check, Bypass: d.bypass})
 	return err
 }

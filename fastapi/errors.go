@@ -105,6 +105,7 @@ var (
 	errIllegalVersioning     = &apiError{status: 400, code: "IllegalVersioningConfigurationException", text: "The Versioning element must be specified"}
 	errInternal              = &apiError{status: 500, code: "InternalError", text: "We encountered an internal error. Please try again."}
 	errInvalidArgument       = &apiError{status: 400, code: "InvalidArgument", text: "Invalid Argument"}
+	errInvalidBucketState    = &apiError{status: 409, code: "InvalidBucketState", text: "The request is not valid for the current state of the bucket."}
 	errInvalidBucketName     = &apiError{status: 400, code: "InvalidBucketName", text: "The specified bucket is not valid."}
 	errInvalidChunkSize      = &apiError{status: 400, code: "InvalidChunkSizeError", text: "A chunk of the body is longer than S3 allows."}
 	errInvalidDigest         = &apiError{status: 400, code: "InvalidDigest", text: "The Content-MD5 you specified was invalid."}
@@ -137,6 +138,8 @@ var (
 	errNoSuchBucketPolicy    = &apiError{status: 404, code: "NoSuchBucketPolicy", text: "The bucket policy does not exist"}
 	errNoSuchBucket          = &apiError{status: 404, code: "NoSuchBucket", text: "The specified bucket does not exist"}
 	errNoSuchKey             = &apiError{status: 404, code: "NoSuchKey", text: "The specified key does not exist."}
+	errNoLockConfig          = &apiError{status: 404, code: "ObjectLockConfigurationNotFoundError", text: "Object Lock configuration does not exist for this bucket"}
+	errNoObjectLock          = &apiError{status: 404, code: "NoSuchObjectLockConfiguration", text: "The specified object does not have a ObjectLock configuration"}
 	errNoSuchTagSet          = &apiError{status: 404, code: "NoSuchTagSet", text: "The TagSet does not exist"}
 	errNoSuchUpload          = &apiError{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
 	errNoSuchVersion         = &apiError{status: 404, code: "NoSuchVersion", text: "The specified version does not exist."}
@@ -167,6 +170,8 @@ var kindErrors = map[engine.Kind]*apiError{
 	engine.KindNoSuchObject:     errNoSuchKey,
 	engine.KindNoSuchVersion:    errNoSuchVersion,
 	engine.KindDeleteMarker:     errNoSuchKey, // Unless it was asked for by its version.
+	engine.KindLocked:           errLocked,
+	engine.KindNoLock:           errNoLock,
 	engine.KindNoSuchUpload:     errNoSuchUpload,
 	engine.KindInvalidPart:      errInvalidPart,
 	engine.KindInvalidPartOrder: errInvalidPartOrder,

@@ -61,6 +61,9 @@ func (s *fakeStore) commit(bucket, key string, info engine.ObjectInfo, data []by
 	if err := runFakeCheck(check, b.current(key)); err != nil {
 		return engine.ObjectInfo{}, causeError(engine.KindPrecondition, bucket, key, err)
 	}
+	if info.Attrs, err = b.lockNew(info.Attrs); err != nil {
+		return engine.ObjectInfo{}, err
+	}
 	info.Modified = s.now()
 	return s.put(b, info, data), nil
 }

@@ -28,7 +28,11 @@ func (s *fakeStore) CreateUpload(_ context.Context, bucket, key string, attrs []
 	if err := s.enter("CreateUpload", key); err != nil {
 		return "", err
 	}
-	if _, err := s.bucket(bucket); err != nil {
+	b, err := s.bucket(bucket)
+	if err == nil {
+		_, err = b.lockNew(attrs)
+	}
+	if err != nil {
 		return "", err
 	}
 	s.nextID++

@@ -88,6 +88,9 @@ func (s *fakeStore) Delete(_ context.Context, bucket, key string, version engine
 	if version == engine.CurrentVersion {
 		out.Version = engine.NullVersion
 	}
+	if named != nil && !named.removable(o.Bypass) {
+		return engine.Deleted{}, kindError(engine.KindLocked, bucket, key)
+	}
 	out.Marker = named != nil && named.info.Marker
 	b.remove(key, out.Version)
 	return out, nil

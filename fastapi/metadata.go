@@ -80,7 +80,7 @@ func readMetadata(h *headers) ([]engine.Attr, error) {
 	return attrs, nil
 }
 
-// readAttrs collects the attributes that the request gives an object: metadata and access list.
+// readAttrs collects the attributes that the request gives an object: metadata, access list and lock.
 func (r *request) readAttrs() ([]engine.Attr, error) {
 	attrs, err := readMetadata(&r.head)
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *request) readAttrs() ([]engine.Attr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return withAttr(attrs, attrACL, list), nil
+	return r.withLock(withAttr(attrs, attrACL, list), &r.head)
 }
 
 func isSystemHeader(name string) bool {
@@ -143,18 +143,14 @@ func storageClassOf(attrs []engine.Attr) string {
 // above all, no one may believe that bytes were encrypted or locked. Harmless forms of the same headers pass.
 func refuseUnsupported(h *headers) error {
 	for i := range h.fields {
-		name, value := h.fields[i].name, h.fields[i].value
+		name := h.fields[i].name
 		if !strings.HasPrefix(name, "x-amz-") {
 			continue
 		}
 		switch name {
-		case "x-amz-bucket-object-lock-enabled":
-			if strings.EqualFold(value, "false") {
-				continue
-			}
 		case "x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-rename-source", "x-amz-mfa":
 		default:
-			if !hasAnyPrefix(name, "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-") {
+			if !hasAnyPrefix(name, "x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption") {
 				continue
 			}
 		}

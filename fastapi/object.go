@@ -218,6 +218,7 @@ func (r *request) setValidators(info *engine.ObjectInfo) {
 func (r *request) setObjectHeaders(info *engine.ObjectInfo) {
 	h := &r.ctx.Response.Header
 	r.setValidators(info)
+	r.setLock(info)
 	r.setHeader("Accept-Ranges", "bytes")
 	hasType := false
 	for i := range info.Attrs {
@@ -330,6 +331,9 @@ func (r *request) putObject() error {
 	if err != nil {
 		return err
 	}
+	if err := r.requireDigest(want); err != nil {
+		return err
+	}
 	if want.alg == algNone {
 		want.alg = algCRC64NVME // Amazon keeps it too; the engine has it for nothing.
 	}
@@ -390,7 +394,7 @@ func (r *request) deleteObject() error {
 	if err != nil {
 		return err
 	}
-	deleted, err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, version, engine.DeleteOptions{Check: check})
+	deleted, err := r.srv.store.Delete(r.srv.ctx, r.bucket, r.key, version, engine.DeleteOptions{Check: check, Bypass: r.bypasses(r.key, version)})
 	if err != nil {
 		return err
 	}

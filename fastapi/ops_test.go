@@ -85,7 +85,7 @@ func TestRouting(t *testing.T) {
 	}
 }
 
-// TestUnsupportedHeadersAreRefused: nobody may believe that bytes were encrypted, locked or shared when they were not.
+// TestUnsupportedHeadersAreRefused: nobody may believe that bytes were encrypted or shared when they were not.
 func TestUnsupportedHeadersAreRefused(t *testing.T) {
 	h := newHarness(t)
 	h.must("PUT", "/bucket", "")
@@ -96,9 +96,6 @@ func TestUnsupportedHeadersAreRefused(t *testing.T) {
 		{"x-amz-server-side-encryption", "AES256", false},
 		{"x-amz-server-side-encryption-customer-algorithm", "AES256", false},
 		{"x-amz-server-side-encryption-aws-kms-key-id", "k", false},
-		{"x-amz-object-lock-mode", "COMPLIANCE", false},
-		{"x-amz-object-lock-legal-hold", "ON", false},
-		{"x-amz-object-lock-retain-until-date", "2030-01-01T00:00:00Z", false},
 		{"x-amz-tagging", "a=b", true},
 		{"x-amz-tagging", "", true},
 		{"x-amz-acl", "private", true},
@@ -120,8 +117,7 @@ func TestUnsupportedHeadersAreRefused(t *testing.T) {
 		}
 	}
 	h.want(403, "AccessDenied", "PUT", "/bucket/k", "", "x-amz-expected-bucket-owner", "123456789012")
-	h.want(501, "NotImplemented", "PUT", "/locked", "", "x-amz-bucket-object-lock-enabled", "true")
-	h.must("PUT", "/unlocked", "", "x-amz-bucket-object-lock-enabled", "false", "x-amz-object-ownership", "BucketOwnerEnforced")
+	h.must("PUT", "/unlocked", "", "x-amz-object-ownership", "BucketOwnerEnforced")
 }
 
 func TestMetadata(t *testing.T) {

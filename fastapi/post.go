@@ -147,6 +147,9 @@ func (r *request) storeForm(b *body, f *form, limits formPolicy, tags tagSet) (e
 		return engine.ObjectInfo{}, err
 	}
 	attrs = tags.replaceIn(withAttr(attrs, attrACL, list)) // The tags are those judged, whatever else the form has.
+	if attrs, err = r.withLock(attrs, &f.headers); err != nil {
+		return engine.ObjectInfo{}, err
+	}
 	b.want, b.src = want, &formFile{src: f.file, limits: limits}
 	b.sum = want.alg.newHash()
 	b.md5 = r.srv.newMD5(-1)

@@ -22,6 +22,7 @@ type Store interface {
 	Copy(ctx context.Context, srcBucket, srcKey string, srcVersion engine.VersionID, bucket, key string, o engine.CopyOptions) (engine.ObjectInfo, error)
 	UpdateObjectAttrs(ctx context.Context, bucket, key string, version engine.VersionID, change func(*engine.ObjectInfo) ([]engine.Attr, error)) (engine.ObjectInfo, error)
 	ListVersions(ctx context.Context, bucket string, o engine.VersionListOptions) (engine.VersionPage, error)
+	SetLock(ctx context.Context, bucket, key string, version engine.VersionID, bypass bool, change func(engine.Lock) (engine.Lock, error)) (engine.ObjectInfo, error)
 	List(ctx context.Context, bucket string, o engine.ListOptions) (engine.ListPage, error)
 
 	CreateUpload(ctx context.Context, bucket, key string, attrs []engine.Attr) (id string, err error)

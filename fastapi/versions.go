@@ -23,6 +23,9 @@ func (r *request) putBucketVersioning() error {
 		return err
 	}
 	return r.srv.store.UpdateBucket(r.srv.ctx, r.bucket, func(b engine.BucketInfo) ([]engine.Attr, error) {
+		if b.Attr(engine.AttrObjectLock) != "" && status != engine.VersioningEnabled {
+			return nil, errLockSuspends
+		}
 		return engine.WithAttr(b.Attrs, engine.AttrVersioning, status), nil
 	})
 }
