@@ -100,7 +100,9 @@ func (r *request) serveAdmin() error {
 		r.answerStream(&adminStream{write: answer, srv: r.srv}, -1)
 		return nil
 	case []byte:
-		return r.answerJSON(200, answer)
+		err := r.answerJSON(200, answer)
+		r.ctx.Response.Header.SetContentType(cmp.Or(c.Route.Type, "application/json"))
+		return err
 	}
 	doc, err := json.Marshal(answer)
 	if err != nil {

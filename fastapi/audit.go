@@ -2,36 +2,16 @@ package fastapi
 
 import (
 	"strings"
-	"time"
+
+	"penstock/fastapi/admin"
 )
 
-// AuditEntry says who did what, from where, and how it ended. One is made of every request, refused ones included, when the last byte of
-// its answer is sent or the connection is lost. It holds no credential: of a presigned target only the path is kept.
-type AuditEntry struct {
-	Time      time.Time `json:"time"`       // When the request began.
-	RequestID string    `json:"request_id"` // The answer's x-amz-request-id, and the server log's.
-	Remote    string    `json:"remote"`
-	AccessKey string    `json:"access_key,omitempty"` // Whose signature was right; empty for nobody's.
-	Identity  string    `json:"identity,omitempty"`   // Whom that key speaks for: "root", a user, or a role and its session.
-	Operation string    `json:"operation"`
-	Action    string    `json:"action,omitempty"`
-	Method    string    `json:"method"`
-	Bucket    string    `json:"bucket,omitempty"`
-	Key       string    `json:"key,omitempty"`
-	Path      string    `json:"path"` // As it came, without the query.
-	VersionID string    `json:"version_id,omitempty"`
-	Status    int       `json:"status"`
-	ErrorCode string    `json:"error_code,omitempty"`
-	Received  int64     `json:"received_bytes"`
-	Sent      int64     `json:"sent_bytes"`
-	Seconds   float64   `json:"seconds"`
-	UserAgent string    `json:"user_agent,omitempty"`
-	TLS       bool      `json:"tls"`
-}
+// AuditEntry is made of every request, refused ones included, when the last byte of its answer is sent or the connection is lost.
+type AuditEntry = admin.Request
 
 // auditEntry begins the entry of a request whose answer stands, or returns nil where nobody listens.
 func (r *request) auditEntry() *AuditEntry {
-	if r.srv.opts.Audit == nil {
+	if !r.srv.told() {
 		return nil
 	}
 	version, _ := r.target.get("versionId")

@@ -27,9 +27,15 @@ func (s *Server) health(r *request) *operation {
 
 func (r *request) live() error { return r.answerText("live\n") }
 
+// Draining implements admin.Front.
+func (s *Server) Draining() bool { return s.drained.Load() || s.draining.Load() }
+
+// SetDraining implements admin.Front.
+func (s *Server) SetDraining(on bool) { s.drained.Store(on) }
+
 // ready answers 200 while requests are taken and can be served.
 func (r *request) ready() error {
-	if r.srv.draining.Load() {
+	if r.srv.Draining() {
 		return errServiceUnavailable
 	}
 	if err := r.srv.store.Ready(r.srv.ctx); err != nil {

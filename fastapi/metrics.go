@@ -57,21 +57,31 @@ func bearer(header, token string) bool {
 
 // metrics answers in the text format of Prometheus, which every version of it reads.
 func (r *request) metrics() error {
-	families, err := r.srv.registry.Gather()
+	text, err := r.srv.Metrics()
 	if err != nil {
 		return err
 	}
-	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	r.ctx.Response.Header.SetContentType(string(metricsFormat))
+	r.ctx.Response.SetBodyRaw(text)
+	return nil
+}
+
+var metricsFormat = expfmt.NewFormat(expfmt.TypeTextPlain)
+
+// Metrics implements admin.Front.
+func (s *Server) Metrics() ([]byte, error) {
+	families, err := s.registry.Gather()
+	if err != nil {
+		return nil, err
+	}
 	var text bytes.Buffer
-	encoder := expfmt.NewEncoder(&text, format)
+	encoder := expfmt.NewEncoder(&text, metricsFormat)
 	for _, family := range families {
 		if err := encoder.Encode(family); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	r.ctx.Response.Header.SetContentType(string(format))
-	r.ctx.Response.SetBodyRaw(text.Bytes())
-	return nil
+	return text.Bytes(), nil
 }
 
 // newRegistry returns everything there is to scrape: what the front end counts, what the store counts, and what the runtime and the kernel
@@ -106,7 +116,7 @@ var (
 	socketCallsDesc = prometheus.NewDesc("penstock_socket_calls_total", "System calls on sockets.", []string{"call"}, nil)
 	socketBytesDesc = prometheus.NewDesc("penstock_socket_bytes_total", "Bytes on the wire, headers and TLS included.", []string{"call"}, nil)
 	uploadsDesc     = prometheus.NewDesc("penstock_bodies_receiving", "Request bodies being received now.", nil, nil)
-	drainingDesc    = prometheus.NewDesc("penstock_draining", "1 while the node stops: it takes no new requests.", nil, nil)
+	drainingDesc    = prometheus.NewDesc("penstock_draining", "1 while the node drains or stops: load balancers are told to go elsewhere.", nil, nil)
 )
 
 func (frontCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -159,7 +169,7 @@ func (c frontCollector) Collect(ch chan<- prometheus.Metric) {
 		{socketBytesDesc, prometheus.CounterValue, float64(sockets.ReadLen), []string{"read"}},
 		{socketBytesDesc, prometheus.CounterValue, float64(sockets.WriteLen), []string{"write"}},
 		{uploadsDesc, prometheus.GaugeValue, float64(c.s.uploads.Load()), nil},
-		{drainingDesc, prometheus.GaugeValue, boolValue(c.s.draining.Load()), nil},
+		{drainingDesc, prometheus.GaugeValue, boolValue(c.s.Draining()), nil},
 	} {
 		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value, m.labels...)
 	}

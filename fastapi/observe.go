@@ -72,15 +72,15 @@ type call struct {
 	began    time.Time
 	status   int
 	received int64
-	audit    *AuditEntry       // nil where nobody listens.
-	listen   func(*AuditEntry) // Of the server.
+	audit    *AuditEntry // nil where nobody listens.
+	srv      *Server
 }
 
 func (r *request) observed() call {
 	t := r.srv.tallies[r.op]
 	return call{
 		tally: t, began: r.began, status: r.ctx.Response.StatusCode(), received: r.received,
-		audit: r.auditEntry(), listen: r.srv.opts.Audit,
+		audit: r.auditEntry(), srv: r.srv,
 	}
 }
 
@@ -105,7 +105,7 @@ func (c *call) end(sent int64) {
 	}
 	if c.audit != nil {
 		c.audit.Sent, c.audit.Seconds = sent, took.Seconds()
-		c.listen(c.audit)
+		c.srv.tell(c.audit)
 	}
 }
 

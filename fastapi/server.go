@@ -32,6 +32,7 @@ import (
 type Options struct {
 	Store      Store          // Required.
 	Admin      admin.Store    // What the administration API and the metrics work on; nil means that there is neither.
+	Process    admin.Process  // What the administration API works on besides; nil is none.
 	Metrics    Metrics        // Who may read the metrics, besides administrators.
 	Identities *iam.Directory // Required: who may use the store.
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
@@ -106,10 +107,13 @@ type Server struct {
 	stopping context.Context // Ends when Shutdown begins: answers without an end of their own end then.
 	stop     context.CancelFunc
 
+	watchers watchers
+
 	nextID   atomic.Uint64
-	uploads  atomic.Int64 // Bodies being received.
-	docs     atomic.Int64 // Bytes of documents in memory.
-	draining atomic.Bool
+	uploads  atomic.Int64   // Bodies being received.
+	docs     atomic.Int64   // Bytes of documents in memory.
+	draining atomic.Bool    // Shutdown has begun.
+	drained  atomic.Bool    // Load balancers are told to send requests elsewhere; those that come are served.
 	work     sync.WaitGroup // What goes on beyond its handler; see slowly.
 
 	mu        sync.Mutex // Guards listeners.
@@ -140,7 +144,7 @@ func New(opts Options) (*Server, error) {
 	}
 	s := &Server{opts: opts, store: opts.Store, log: opts.Logger, verifier: verifier, stsVerifier: sts, tallies: tallies()}
 	if opts.Admin != nil {
-		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s, Identities: opts.Identities})
+		s.admin = admin.New(admin.Options{Store: opts.Admin, Front: s, Identities: opts.Identities, Process: opts.Process})
 		s.registry = s.newRegistry(opts.Admin)
 	}
 	for _, d := range opts.Domains {

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"penstock/engine"
@@ -20,14 +22,22 @@ type Front interface {
 	Operations() []Operation
 	// Sockets counts what connections have done since the start.
 	Sockets() Sockets
+	// Watch returns the requests that a filter takes, as they end, until ctx does. Whoever lags far behind misses some.
+	Watch(context.Context, Filter) <-chan *Request
+	// Draining reports whether load balancers are told that the node is going away; SetDraining tells them so, or no more.
+	Draining() bool
+	SetDraining(bool)
+	// Metrics returns what a scrape would.
+	Metrics() ([]byte, error)
 	// Explain says how a request would be decided. Its error is an *Error.
 	Explain(Question) (Explanation, error)
 }
 
 // API answers calls. It is safe for concurrent use.
 type API struct {
-	opts  Options
-	began time.Time
+	opts      Options
+	began     time.Time
+	profiling sync.Mutex // Held while a profile is taken that only one can be of at a time.
 }
 
 // Options are what an API works on.
@@ -35,6 +45,7 @@ type Options struct {
 	Store      Store          // Required.
 	Front      Front          // Required.
 	Identities *iam.Directory // Required.
+	Process    Process        // nil is none: calls that need it answer 501.
 }
 
 // New returns an API.

@@ -85,7 +85,7 @@ func (c *adminClient) prepare() error {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	c.base, c.http = base, &http.Client{Transport: &http.Transport{TLSClientConfig: config, ResponseHeaderTimeout: time.Minute}}
+	c.base, c.http = base, &http.Client{Transport: &http.Transport{TLSClientConfig: config, ResponseHeaderTimeout: 3 * time.Minute}}
 	return nil
 }
 

@@ -28,7 +28,16 @@ func newAdminCommand(p *process) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	c.addFlags(cmd.PersistentFlags())
-	cmd.AddCommand(newAdminInfoCommand(c), newAdminUserCommand(c), newAdminGroupCommand(c), newAdminKeyCommand(c), newAdminPolicyCommand(c), newAdminRoleCommand(c), newAdminProviderCommand(c))
+	cmd.AddCommand(
+		newAdminInfoCommand(c),
+		newAdminUserCommand(c),
+		newAdminGroupCommand(c),
+		newAdminKeyCommand(c),
+		newAdminPolicyCommand(c),
+		newAdminRoleCommand(c),
+		newAdminProviderCommand(c),
+	)
+	cmd.AddCommand(newAdminNodeCommands(c)...)
 	return cmd
 }
 

@@ -10,15 +10,22 @@ import (
 
 // newLogger logs to w: text where a person reads along, JSON where a collector does.
 func newLogger(w io.Writer, level, format string) *slog.Logger {
-	var least slog.Level
-	if err := least.UnmarshalText([]byte(level)); err != nil {
-		panic("penstock: log level " + level + " passed its check") // settings takes only the names slog knows.
-	}
-	options := &slog.HandlerOptions{Level: least}
+	return slog.New(newHandler(w, logLevel(level), format))
+}
+
+func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
 	if format == "text" || format == "auto" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.NewTextHandler(w, options)
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.NewJSONHandler(w, options)
+}
+
+func logLevel(name string) (level slog.Level) {
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		panic("penstock: log level " + name + " passed its check") // settings takes only the names slog knows.
+	}
+	return level
 }
 
 func isTerminal(w io.Writer) bool {

@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -23,10 +25,29 @@ const (
 	exitMistake = 2
 	exitAiling  = 3 // A verification found what healing makes good,
 	exitLost    = 4 // or what nothing does.
+	exitRestart = 5 // Of run alone, never of the process.
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+	code := run(context.Background(), os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	if code == exitRestart {
+		code = restart(os.Stderr)
+	}
+	os.Exit(code)
+}
+
+// restart starts the program in the place of this process, as it is on disk now. Below systemd it fails instead, so that systemd does it: that
+// knows a start from a node that hangs.
+func restart(stderr io.Writer) int {
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		return exitFailure
+	}
+	program, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		err = syscall.Exec(program, os.Args, os.Environ())
+	}
+	fmt.Fprintln(stderr, "penstock: not started again: "+oneLine(err))
+	return exitFailure
 }
 
 // run is the whole program but for its process: it returns the exit code.
@@ -38,6 +59,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errRestart) {
+		return exitRestart
 	}
 	fmt.Fprintln(stderr, "penstock: "+oneLine(err))
 	if f, failed := errors.AsType[*failure](err); failed {
@@ -52,7 +76,7 @@ type process struct {
 	stdout, stderr io.Writer
 
 	openStore func(context.Context, engine.Options) (store, error)
-	newFront  func(*settings, store, credentials, *tls.Config, *slog.Logger) (front, error)
+	newFront  func(*settings, store, credentials, *tls.Config, *controls, *slog.Logger) (front, error)
 }
 
 // A failure is an error that is nobody's mistake: it may be gone at the next try. Every other error that reaches run is one in what the operator

@@ -47,9 +47,9 @@ func resolve(s *settings, flags *pflag.FlagSet, args []string, getenv func(strin
 			if v.list {
 				words = splitList(env)
 			}
-			err = setAll(v, words, envName(flag.Name))
+			v.source, err = sourceEnvironment, setAll(v, words, envName(flag.Name))
 		} else if e, ok := file[flag.Name]; ok {
-			err = setAll(v, e.words, fmt.Sprintf("%s:%d: %s", s.config, e.line, flag.Name))
+			v.source, err = sourceFile, setAll(v, e.words, fmt.Sprintf("%s:%d: %s", s.config, e.line, flag.Name))
 		}
 	})
 	if err != nil {
@@ -57,10 +57,13 @@ func resolve(s *settings, flags *pflag.FlagSet, args []string, getenv func(strin
 	}
 
 	patterns, where := args, ""
+	s.drivesSource = sourceFlag
 	if env := getenv(envName(drivesKey)); len(patterns) == 0 && env != "" {
 		patterns, where = splitList(env), envName(drivesKey)+": "
+		s.drivesSource = sourceEnvironment
 	} else if e, ok := file[drivesKey]; len(patterns) == 0 && ok {
 		patterns, where = e.words, fmt.Sprintf("%s:%d: ", s.config, e.line)
+		s.drivesSource = sourceFile
 	}
 	if s.drives, err = expandDrives(patterns); err != nil {
 		return fmt.Errorf("%s%w", where, err)

@@ -39,10 +39,13 @@ type front interface {
 	Shutdown(ctx context.Context) error
 }
 
+// errRestart is returned by serve after an orderly stop that was asked for in order to start again.
+var errRestart = errors.New("the program is to be started again")
+
 // serve runs the node until a signal ends it.
 func serve(ctx context.Context, s *settings, p *process) error {
 	started := time.Now()
-	logger := newLogger(p.stderr, s.logLevel, s.logFormat)
+	controls, logger := newControls(s, p.stderr)
 	topology, node, err := placement(s.numaNode, logger)
 	if err != nil {
 		return err
@@ -52,6 +55,7 @@ func serve(ctx context.Context, s *settings, p *process) error {
 
 	signals := watchSignals(ctx, s.tlsCert != "", logger)
 	defer signals.stop()
+	controls.stop = signals.end
 	ctx = signals.ctx
 
 	tlsConfig, err := s.tlsConfig(signals, logger)
@@ -67,7 +71,7 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	defer closeAll(listeners)
 	starting := serveStarting(listeners, tlsConfig)
 
-	n, err := openNode(ctx, s, p, topology, tlsConfig, logger)
+	n, err := openNode(ctx, s, p, topology, tlsConfig, controls, logger)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		logger.Info("stopped before it was ready", "signal", signals.cause())
 		return nil
@@ -99,8 +103,13 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	case broken = <-served:
 		logger.Error("stopping: a listener broke", "err", broken)
 	}
-	boss.stopping()
-	return errors.Join(fail(broken), n.close(logger))
+	if restart := controls.restart.Load(); !restart {
+		boss.stopping()
+	}
+	if err := errors.Join(fail(broken), n.close(logger)); err != nil || !controls.restart.Load() {
+		return err
+	}
+	return errRestart
 }
 
 // A node is an open store behind its front end.
@@ -112,14 +121,14 @@ type node struct {
 }
 
 // openNode opens the store, finds the root pair and puts the front end before it.
-func openNode(ctx context.Context, s *settings, p *process, topology numa.Topology, tlsConfig *tls.Config, logger *slog.Logger) (*node, error) {
+func openNode(ctx context.Context, s *settings, p *process, topology numa.Topology, tlsConfig *tls.Config, controls *controls, logger *slog.Logger) (*node, error) {
 	store, err := p.openStore(ctx, s.storeOptions(topology, logger))
 	if err != nil {
 		return nil, err
 	}
 	n := &node{store: store}
 	if n.root, n.fresh, err = rootCredentials(s.root, store); err == nil {
-		n.front, err = p.newFront(s, store, n.root, tlsConfig, logger)
+		n.front, err = p.newFront(s, store, n.root, tlsConfig, controls, logger)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close(context.WithoutCancel(ctx)))

@@ -30,9 +30,12 @@ const unset = -1
 // settings are what an operator may choose. Every field but root is a flag, an environment variable and a key of the
 // configuration file; see resolve for which of them wins.
 type settings struct {
-	config  string // File with the rest.
+	flags   *pflag.FlagSet // Those of all fields.
+	config  string         // File with the rest.
 	address string
 	drives  []string // Directories, expanded.
+
+	drivesSource string // Where they were named.
 
 	parity         int   // unset = chosen from the number of drives.
 	numaNode       int   // unset = the whole machine.
@@ -119,6 +122,7 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")
 	flags.Var(sizeValue(&s.scrubRate, 1<<20, "auto"), "scrub-rate", "bytes a second that verifying may read; auto is 100MiB")
 	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
+	s.flags = flags
 	return s, flags
 }
 
@@ -149,6 +153,8 @@ type value struct {
 	text func() string
 	kind string // Shown in the usage.
 	list bool   // Every Set adds one.
+
+	source string // Where it was set, if not by a flag.
 }
 
 func (v *value) Set(s string) error { return v.set(s) }

@@ -15,16 +15,31 @@ import (
 type signals struct {
 	ctx  context.Context
 	hup  chan os.Signal // SIGHUP, when there is something to load again.
+	ends chan os.Signal // SIGTERM, SIGINT, and what end sends.
 	done chan struct{}
-	got  atomic.Value // The os.Signal that ended ctx.
+	got  atomic.Value // What ended ctx.
+}
+
+// asked stands for a signal that a call sent.
+type asked string
+
+func (a asked) Signal()        {}
+func (a asked) String() string { return string(a) }
+
+// end begins to stop as SIGTERM does, on behalf of whoever is named.
+func (s *signals) end(who string) {
+	select {
+	case s.ends <- asked(who):
+	default: // Two others have asked already.
+	}
 }
 
 // watchSignals begins to watch. With reload, SIGHUP arrives on hup; without, it means what it means to a program in a
 // terminal that closes: stop.
 func watchSignals(ctx context.Context, reload bool, logger *slog.Logger) *signals {
 	ctx, cancel := context.WithCancel(ctx)
-	s := &signals{ctx: ctx, hup: make(chan os.Signal, 1), done: make(chan struct{})}
-	stop := make(chan os.Signal, 2)
+	s := &signals{ctx: ctx, hup: make(chan os.Signal, 1), done: make(chan struct{}), ends: make(chan os.Signal, 2)}
+	stop := s.ends
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	if reload {
 		signal.Notify(s.hup, syscall.SIGHUP)

@@ -24,7 +24,7 @@ func openStore(ctx context.Context, o engine.Options) (store, error) {
 }
 
 // newFront puts the S3 front end before a store.
-func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, logger *slog.Logger) (front, error) {
+func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config, controls *controls, logger *slog.Logger) (front, error) {
 	keyring, err := sealingKeys(store)
 	if err != nil {
 		return nil, err
@@ -42,6 +42,7 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 	options := fastapi.Options{
 		Store:      store,
 		Admin:      store,
+		Process:    controls,
 		Metrics:    fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
 		Identities: identities,
 
