@@ -120,8 +120,11 @@ func (x *Index) GetDeleteMarker(bucket BucketID, key string) (o Object, found bo
 }
 
 func (x *Index) object(bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
-	if version == CurrentVersion {
-		return objectOf(x.db, bucket, key, version, read)
+	// One look is one state, and finds what nearly all look for: what is current. A snapshot is dear to close: Pebble looks for compactions then.
+	var room [objectKeyRoom]byte
+	o, found, err = versionAt(x.db, appendHeadKey(room[:0], spaceObject, bucket, key), key, read)
+	if err != nil || version == CurrentVersion || found && o.Version.same(version) {
+		return o, found, err
 	}
 	// The version may move from one space to another between the looks.
 	s := x.db.NewSnapshot()
