@@ -190,7 +190,7 @@ func TestMistakes(t *testing.T) {
 		{"/a", nil, "\nparity: [1]", ":2: parity: want one plain value"},
 		{"/a", nil, "parity:", ":1: parity: want one plain value"},
 		{"/a", nil, "\n\nparity: lots", `:3: parity: "lots" is not`},
-		{"/a", nil, "index-dir: {a: b}", ":1: tls-cert: want one plain value"},
+		{"/a", nil, "index-dir: {a: b}", ":1: index-dir: want one plain value"},
 		{"", nil, "drives: {a: b}", ":1: drives: want a list"},
 		{"", nil, "drives:\n  - /a\n  - [/b]\n", "item in line 3"},
 		{"", nil, "parity: 0\ndrives: /d{1..2}\n", `:2: drive "/d{1..2}"`},
