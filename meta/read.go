@@ -202,6 +202,34 @@ func volumeExtentsOf(db pebble.Reader, volume VolumeID, f func(off int64, blob B
 	})
 }
 
+// ExtentOwner is an entry of the reverse index.
+type ExtentOwner struct {
+	Off  int64
+	Blob BlobID
+}
+
+// ExtentsFrom returns up to limit extents of a bulk volume, in order of offset, from an offset on.
+func (x *Index) ExtentsFrom(volume VolumeID, from int64, limit int) (owners []ExtentOwner, err error) {
+	it, err := x.db.NewIter(prefixOptions(appendID(nil, spaceExtent, uint64(volume))))
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	for valid := it.SeekGE(appendExtentKey(nil, volume, from)); valid && len(owners) < limit; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return nil, readError(err)
+		}
+		r := view(value)
+		owner := ExtentOwner{Off: int64(be64(it.Key()[9:])), Blob: BlobID(r.uvarint())}
+		if !r.done() {
+			return nil, corruptEntry(it.Key())
+		}
+		owners = append(owners, owner)
+	}
+	return owners, readError(it.Error())
+}
+
 // LastExtent returns the extent that begins last in a bulk volume, and whether there is one.
 func (x *Index) LastExtent(volume VolumeID) (off int64, blob BlobID, found bool, err error) {
 	it, err := x.db.NewIter(prefixOptions(appendID(nil, spaceExtent, uint64(volume))))
