@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"penstock/engine/volume"
+	"penstock/meta"
 )
 
 // HealStatus is what the heal ledger says, and what healing makes of it, all cells together.
@@ -12,7 +13,8 @@ type HealStatus struct {
 	Shards   int   // That are not what they should be.
 	Volumes  int   // That have such shards.
 	Healing  int   // Volumes being healed now.
-	Waiting  int   // Volumes that cannot be healed now: Shards says why.
+	Waiting  int   // Volumes that cannot be healed now: Ailing says why.
+	Left     int64 // Bytes of Shards to be looked at or made anew, at most.
 	Noted    int64 // Since start: what was entered,
 	Done     int64 // shards that are whole again or not needed any more,
 	Moved    int64 // shards made anew on another drive, or moved there,
@@ -70,13 +72,18 @@ func (c *cell) addHealStatus(t *HealStatus) {
 				t.Waiting++
 			}
 		}
+		vol := c.set.Get(m.Volume)
+		if vol != nil && m.Shard >= vol.N() {
+			vol = nil
+		}
+		t.Left += doubtful(vol, &m)
 		if len(t.Ailing) == MaxAiling {
 			continue
 		}
 		a := AilingShard{
 			Cell: c.id, Volume: volume.Name(m.Volume), Shard: m.Shard, Causes: m.Causes.String(), Since: m.Since, Ranges: len(m.Ranges), State: "queued",
 		}
-		if vol := c.set.Get(m.Volume); vol != nil && m.Shard < vol.N() {
+		if vol != nil {
 			a.Class, a.Drive = vol.Class().String(), vol.Drives()[m.Shard].String()
 		}
 		switch {
@@ -87,6 +94,20 @@ func (c *cell) addHealStatus(t *HealStatus) {
 		}
 		t.Ailing = append(t.Ailing, a)
 	}
+}
+
+// doubtful is how many bytes of a shard are in doubt, at most.
+func doubtful(vol *volume.Volume, m *meta.Missing) (n int64) {
+	if vol == nil {
+		return 0
+	}
+	if len(m.Ranges) == 0 || vol.Shard(m.Shard) == nil {
+		return vol.Capacity() - vol.Start()
+	}
+	for _, r := range m.Ranges {
+		n += r.Len
+	}
+	return n
 }
 
 // StopHealing ends the healing that goes on and begins no more until StartHealing. The ledger is kept meanwhile.

@@ -14,7 +14,10 @@ import (
 )
 
 // fakeAdmin is what the administration API works on, beside a fakeStore, which counts its calls.
-type fakeAdmin struct{ *fakeStore }
+type fakeAdmin struct {
+	*fakeStore
+	*fakeHealth
+}
 
 func (a fakeAdmin) Info() engine.Info {
 	a.enter("Info", "")

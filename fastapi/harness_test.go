@@ -75,6 +75,7 @@ type harness struct {
 	panics bool // The test makes the server panic.
 	people *iam.Directory
 	clock  *directoryClock
+	health *fakeHealth
 }
 
 // directoryClock is the clock that sessions and keys end by. Signatures are judged by the real one.
@@ -115,10 +116,11 @@ func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 		t: t, store: newFakeStore(), logs: new(lockedBuffer),
 		people: newDirectory(t, clock.now),
 		clock:  clock,
+		health: newFakeHealth(),
 		signer: sigv4.Signer{AccessKey: testAccessKey, Secret: testSecret, Region: "us-east-1"},
 	}
 	opts := Options{
-		Store: h.store, Admin: fakeAdmin{h.store}, Identities: h.people,
+		Store: h.store, Admin: fakeAdmin{h.store, h.health}, Identities: h.people,
 		Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range adjust {

@@ -11,12 +11,18 @@ import (
 
 // Census is what a walk over all of an index has counted.
 type Census struct {
-	Buckets, Objects, Versions, Markers int64 // As in BucketUsage, of all buckets together.
-	Uploads, Parts                      int64
-	Blobs, Inline, Extents              int64 // Blobs, those of them that lie in a record, and extents in bulk volumes.
-	Lost                                int64 // Blobs of which no record was found when the index was rebuilt.
-	Unreferenced                        int64 // Blobs that nothing references: of uploads under way, or to be dropped at the next start.
-	Bytes                               int64 // Of all versions.
+	Buckets      int64 `json:"buckets"` // The first four as in BucketUsage, of all buckets together.
+	Objects      int64 `json:"objects"`
+	Versions     int64 `json:"versions"`
+	Markers      int64 `json:"markers"`
+	Uploads      int64 `json:"uploads"`
+	Parts        int64 `json:"parts"`
+	Blobs        int64 `json:"blobs"`
+	Inline       int64 `json:"inline"`       // Blobs that lie in a record.
+	Extents      int64 `json:"extents"`      // In bulk volumes.
+	Lost         int64 `json:"lost"`         // Blobs of which no record was found when the index was rebuilt.
+	Unreferenced int64 `json:"unreferenced"` // Blobs that nothing references: of uploads under way, or to be dropped at the next start.
+	Bytes        int64 `json:"bytes"`        // Of all versions.
 }
 
 // censusBlobs bounds the blobs whose references are counted at once, lest memory grows with the index: for more of them, it is walked

@@ -14,6 +14,7 @@ type Store interface {
 	Info() engine.Info
 	Stats() engine.Stats
 	Gauges() engine.Gauges
+	Healing
 }
 
 // Front is what the API needs of the front end.
@@ -38,6 +39,7 @@ type API struct {
 	opts      Options
 	began     time.Time
 	profiling sync.Mutex // Held while a profile is taken that only one can be of at a time.
+	verifying sync.Mutex // Held while a verification is under way.
 }
 
 // Options are what an API works on.

@@ -39,6 +39,8 @@ type (
 	stats      = *engine.Stats
 	driveGauge = *engine.DriveGauges
 	cellGauge  = *engine.CellGauges
+	healStatus = *engine.HealStatus
+	scrubState = *engine.ScrubStatus
 )
 
 var (
@@ -71,6 +73,35 @@ var storeMetrics = []metric[stats]{
 	counter("scrub_bytes_total", "Bytes read by scrubbing.", nil, func(s stats) float64 { return float64(s.ScrubLen) }),
 	counter("scrub_findings_total", "Units and blocks that scrubbing found not to be what was written.", nil, func(s stats) float64 { return float64(s.ScrubFound) }),
 	counter("index_replaced_total", "Times the index was replaced because it, its drive or the journal failed.", nil, func(s stats) float64 { return float64(s.Failovers) }),
+}
+
+var healMetrics = []metric[healStatus]{
+	gauge("heal_left_bytes", "Bytes of shards that are to be made anew or looked at, at most.", nil, func(h healStatus) float64 { return float64(h.Left) }),
+	gauge("heal_ailing_volumes", "Volumes with shards that are not what they should be.", nil, func(h healStatus) float64 { return float64(h.Volumes) }),
+	gauge("heal_waiting_volumes", "Of these, volumes that cannot be healed now: there is no drive to heal to, or too few shards are left.", nil, func(h healStatus) float64 { return float64(h.Waiting) }),
+	gauge("heal_running_volumes", "Volumes that are being healed.", nil, func(h healStatus) float64 { return float64(h.Healing) }),
+	gauge("heal_stopped", "1 while healing is stopped by order.", nil, func(h healStatus) float64 { return oneIf(h.Stopped) }),
+	counter("heal_noted_total", "Entries made in the heal ledger.", nil, func(h healStatus) float64 { return float64(h.Noted) }),
+	counter("heal_done_total", "Entries of the heal ledger that were done with.", nil, func(h healStatus) float64 { return float64(h.Done) }),
+}
+
+var scrubMetrics = []metric[scrubState]{
+	gauge("scrub_stopped", "1 while scrubbing is stopped by order.", nil, func(s scrubState) float64 { return oneIf(s.Stopped) }),
+	gauge("scrub_round_volumes", "Volumes of the round that verifies all segments.", nil, func(s scrubState) float64 { return float64(s.Volumes) }),
+	gauge("scrub_round_done_volumes", "Volumes of that round that are done.", nil, func(s scrubState) float64 { return float64(s.Done) }),
+	gauge("scrub_last_end_timestamp_seconds", "When the last round that ended did; 0 if none has.", nil, func(s scrubState) float64 {
+		if s.LastEnded.IsZero() {
+			return 0
+		}
+		return float64(s.LastEnded.UnixMilli()) / 1e3
+	}),
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 var cellMetrics = []metric[cellGauge]{
@@ -107,6 +138,8 @@ var (
 // Describe implements prometheus.Collector.
 func (Collector) Describe(ch chan<- *prometheus.Desc) {
 	describe(ch, storeMetrics)
+	describe(ch, healMetrics)
+	describe(ch, scrubMetrics)
 	describe(ch, cellMetrics)
 	describe(ch, driveMetrics)
 	for _, desc := range []*prometheus.Desc{driveUpDesc, driveBytesDesc, driveErrorsDesc, driveLatencyDesc, ringOpsDesc, journalFillDesc} {
@@ -125,6 +158,13 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	s, g := c.store.Stats(), c.store.Gauges()
 	for _, m := range storeMetrics {
 		m.send(ch, &s)
+	}
+	heal, scrub := c.store.HealStatus(), c.store.ScrubStatus()
+	for _, m := range healMetrics {
+		m.send(ch, &heal)
+	}
+	for _, m := range scrubMetrics {
+		m.send(ch, &scrub)
 	}
 	for i := range g.Cells {
 		collectCell(ch, &g.Cells[i])
@@ -154,11 +194,7 @@ func collectCell(ch chan<- prometheus.Metric, c cellGauge) {
 }
 
 func collectDrive(ch chan<- prometheus.Metric, d driveGauge) {
-	up := 0.0
-	if d.State == "ok" {
-		up = 1
-	}
-	ch <- prometheus.MustNewConstMetric(driveUpDesc, prometheus.GaugeValue, up, d.ID, d.Path, d.State)
+	ch <- prometheus.MustNewConstMetric(driveUpDesc, prometheus.GaugeValue, oneIf(d.State == "ok"), d.ID, d.Path, d.State)
 	for _, m := range driveMetrics {
 		m.send(ch, d, d.ID, d.Path)
 	}

@@ -24,6 +24,7 @@ func newAdminCommand(p *process) *cobra.Command {
 		Example: `  penstock admin info
   penstock admin user add alice --policy readonly
   penstock admin key add alice
+  penstock admin heal status --wait
   penstock admin info --server https://node1:9000 --json`,
 		Args: cobra.NoArgs,
 	}
@@ -36,6 +37,9 @@ func newAdminCommand(p *process) *cobra.Command {
 		newAdminPolicyCommand(c),
 		newAdminRoleCommand(c),
 		newAdminProviderCommand(c),
+		newHealCommand(c, p.stderr),
+		newScrubCommand(c),
+		newAdminVerifyCommand(c, p.stderr),
 	)
 	cmd.AddCommand(newAdminNodeCommands(c)...)
 	return cmd

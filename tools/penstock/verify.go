@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"penstock/engine"
@@ -66,10 +65,12 @@ func verify(ctx context.Context, s *settings, o verifyOptions, p *process) error
 	signals := watchSignals(ctx, false, logger)
 	defer signals.stop()
 	var show func(engine.VerifyProgress)
+	bar := newProgressBar(p.stderr, isTerminal(p.stderr), time.Now)
 	if !o.quiet && !o.asJSON {
-		show = progressOn(p.stderr, time.Now)
+		show = func(p engine.VerifyProgress) { bar.show(p.Phase, p.Read, p.Total) }
 	}
 	report, err := engine.VerifyDrives(signals.ctx, s.storeOptions(topology, logger), o.scratch, show)
+	bar.clear()
 	if _, mistake := errors.AsType[*engine.UsageError](err); mistake {
 		return err
 	}
@@ -101,24 +102,6 @@ func showReport(w io.Writer, r *engine.VerifyReport, asJSON bool) error {
 	return encoder.Encode(r)
 }
 
-// progressEvery is how often a line says how far a verification is.
-const progressEvery = 10 * time.Second
-
-// progressOn returns what writes such lines.
-func progressOn(w io.Writer, now func() time.Time) func(engine.VerifyProgress) {
-	began := now()
-	last := began
-	return func(p engine.VerifyProgress) {
-		t := now()
-		if t.Sub(last) < progressEvery {
-			return
-		}
-		last = t
-		fmt.Fprintf(w, "%s: %s of about %s read, %s a second\n", p.Phase, humanize.IBytes(uint64(p.Read)), humanize.IBytes(uint64(p.Total)),
-			humanize.IBytes(uint64(float64(p.Read)/t.Sub(began).Seconds())))
-	}
-}
-
 // writeReport writes a report for people.
 func writeReport(w io.Writer, r *engine.VerifyReport) error {
 	for _, p := range r.Problems {
@@ -142,8 +125,8 @@ func writeReport(w io.Writer, r *engine.VerifyReport) error {
 		{"journals", fmt.Sprintf("%d batches, %d records, %d blocks", r.Batches, r.Records, r.Blocks)},
 		{"stripes", fmt.Sprintf("%d, %d units", r.Stripes, r.Units)},
 		{"index", fmt.Sprintf("%d buckets, %d objects, %d versions, %d uploads, %d parts, %d blobs, %s",
-			r.Index.Buckets, r.Index.Objects, r.Index.Versions, r.Index.Uploads, r.Index.Parts, r.Index.Blobs, humanize.IBytes(uint64(r.Index.Bytes)))},
-		{"read", fmt.Sprintf("%s in %v", humanize.IBytes(uint64(r.Read)), r.Took.Round(time.Millisecond))},
+			r.Index.Buckets, r.Index.Objects, r.Index.Versions, r.Index.Uploads, r.Index.Parts, r.Index.Blobs, bytesText(r.Index.Bytes))},
+		{"read", fmt.Sprintf("%s in %v", bytesText(r.Read), r.Took.Round(time.Millisecond))},
 		{"missing", fmt.Sprint(r.Missing)},
 		{"corrupt", fmt.Sprint(r.Corrupt)},
 		{"lost", fmt.Sprint(r.Lost)},

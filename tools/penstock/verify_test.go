@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"penstock/engine"
 )
@@ -103,19 +102,6 @@ func snapshot(t *testing.T, drives []string) map[string][sha256.Size]byte {
 		}
 	}
 	return files
-}
-
-func TestVerifyProgress(t *testing.T) {
-	var out bytes.Buffer
-	now := time.UnixMilli(1.7e12)
-	show := progressOn(&out, func() time.Time { return now })
-	show(engine.VerifyProgress{Phase: "stripes", Read: 1, Total: 1 << 40})
-	now = now.Add(10 * time.Second)
-	show(engine.VerifyProgress{Phase: "stripes", Read: 5 << 30, Total: 1 << 40})
-	show(engine.VerifyProgress{Phase: "stripes", Read: 6 << 30, Total: 1 << 40})
-	if want := "stripes: 5.0 GiB of about 1.0 TiB read, 512 MiB a second\n"; out.String() != want {
-		t.Errorf("%q, want %q", out.String(), want)
-	}
 }
 
 // TestVerifySeesDamage damages the segments of one drive, one at a time and in every way a file can be, then the index, then more drives than there is parity,
