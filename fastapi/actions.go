@@ -197,7 +197,7 @@ func (src *copySource) need(plain, versioned policy.Action) need {
 	return d
 }
 
-// copyNeeds: a copy takes the source's tags along, unless the request has its own.
+// copyNeeds: whoever copies reads and writes. That the source's tags go along has needs of its own; see mayTakeTags.
 func (r *request) copyNeeds(n *needs) error {
 	if err := r.writeNeeds(n); err != nil {
 		return err

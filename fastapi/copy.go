@@ -102,6 +102,7 @@ type copyPlan struct {
 	self    bool          // Source and destination are the same.
 	replace bool          // Take the metadata of the request.
 	retag   bool          // Take the tags of the request.
+	mayTag  error         // Why the tags of the source cannot be taken along; nil if they can.
 	attrs   []engine.Attr // The metadata of the request, with its storage class.
 	alg     algorithm     // Asked for; algNone keeps the source's checksum.
 	rehash  bool          // The source lacks the checksum asked for.
@@ -125,6 +126,9 @@ func (r *request) planCopy(src copySource) (*copyPlan, error) {
 		p.retag = true
 	default:
 		return nil, invalidArgument("Unknown tagging directive.", "x-amz-tagging-directive", directive)
+	}
+	if !p.retag {
+		p.mayTag = r.mayTakeTags(&src)
 	}
 	var err error
 	if p.attrs, err = r.readAttrs(); err != nil {
@@ -175,6 +179,9 @@ func (p *copyPlan) source(src *engine.ObjectInfo) (engine.Final, error) {
 		}
 	}
 	for _, a := range src.Attrs {
+		if a.Name == attrTagging && p.mayTag != nil {
+			return engine.Final{}, p.mayTag
+		}
 		switch isSum := algorithmOfAttr(a.Name) != algNone || a.Name == attrChecksumType; {
 		case a.Name == attrChecksumAlgorithm:
 		case isSum && !p.rehash, !isSum && !p.takes(a):

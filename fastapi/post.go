@@ -1,11 +1,14 @@
 package fastapi
 
 import (
+	"errors"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 
 	"penstock/engine"
+	"penstock/fastapi/sigv4"
 )
 
 // postObject answers PostObject: an upload by a form. It is a PutObject in another dress, and needs leave as one.
@@ -15,7 +18,11 @@ func (r *request) postObject() error {
 	}
 	b := &body{r: r, size: -1}
 	b.openWire()
-	f, err := r.readForm(&b.wire)
+	var wire io.Reader = &b.wire
+	if r.auth.Payload.Mode == sigv4.Signed {
+		wire = signedForm{sigv4.NewVerifyReader(wire, r.auth.Payload)}
+	}
+	f, err := r.readForm(wire)
 	if err != nil {
 		return err
 	}
@@ -49,10 +56,35 @@ func (r *request) postObject() error {
 		return err
 	}
 	// What follows the file is nothing to us, and read so that the connection can go on.
-	if _, err := io.CopyN(io.Discard, &b.wire, maxDrainLen); err == io.EOF {
-		r.bodyDone = true
-	}
+	_, err = io.CopyN(io.Discard, &b.wire, maxDrainLen)
+	r.bodyDone = err == io.EOF
 	return r.answerForm(f, &info)
+}
+
+// signedForm is the body of a form whose digest the request has signed.
+type signedForm struct{ *sigv4.VerifyReader }
+
+func (s signedForm) Read(p []byte) (int, error) {
+	n, err := s.VerifyReader.Read(p)
+	if _, ok := errors.AsType[*sigv4.Error](err); ok {
+		err = authError(err)
+	}
+	return n, err
+}
+
+// verify reads the rest of a form whose digest the request has signed, before anything of it counts.
+func (f *form) verify() error {
+	if _, ok := f.wire.src.(signedForm); !ok {
+		return nil
+	}
+	switch _, err := io.CopyN(io.Discard, f.wire.src, maxDrainLen); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return errMalformedPost // More behind the file than anybody sends.
+	default:
+		return formError(err)
+	}
 }
 
 // openForm makes the request one about the object that the form names.
@@ -95,7 +127,7 @@ func (r *request) checkForm(f *form) (formPolicy, error) {
 // formNeeds are what writeNeeds are for a PutObject.
 func (r *request) formNeeds(n *needs) {
 	n.object(r, actPutObject)
-	if _, ok := r.form.lookup("acl"); ok {
+	if r.form.givesACL() {
 		n.object(r, actPutObjectACL)
 	}
 	if r.form.get("tagging") != "" {
@@ -107,6 +139,11 @@ func (r *request) formNeeds(n *needs) {
 	if r.form.get("x-amz-object-lock-legal-hold") != "" {
 		n.object(r, actPutLegalHold)
 	}
+}
+
+// givesACL reports whether a form sets an access control list.
+func (f *form) givesACL() bool {
+	return slices.ContainsFunc(f.fields, func(one field) bool { return one.name == "acl" || strings.HasPrefix(one.name, "x-amz-grant-") })
 }
 
 // formTags reads the tags that a form gives its file. It returns a set that is not nil.
@@ -154,7 +191,12 @@ func (r *request) storeForm(b *body, f *form, limits formPolicy, tags tagSet) (e
 	b.sum = want.alg.newHash()
 	b.md5 = r.srv.newMD5(-1)
 	defer b.close()
-	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: attrs, Finish: b.finish})
+	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: attrs, Finish: func(sums engine.Sums) (engine.Final, error) {
+		if err := f.verify(); err != nil {
+			return engine.Final{}, err
+		}
+		return b.finish(sums)
+	}})
 }
 
 // formFile reads the file of a form, and refuses one that is not as long as its policy wants.

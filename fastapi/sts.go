@@ -140,6 +140,8 @@ func (r *request) readAssume(t *target) (a iam.AssumeRole, err error) {
 			p.name == "SerialNumber", p.name == "TokenCode", p.name == "SourceIdentity", p.name == "ProviderId":
 			// What narrows a session or says more of it must not be left out in silence.
 			return a, errValidation.message("The parameter " + p.name + " is not supported.")
+		case strings.EqualFold(p.name, "Policy"), strings.EqualFold(p.name, "RoleArn"), strings.EqualFold(p.name, "DurationSeconds"):
+			return a, errValidation.message("The parameter " + printable(p.name) + " is not spelt like that.")
 		}
 	}
 	r.sessionName = a.Name
@@ -215,7 +217,9 @@ func (r *request) sessionToken(t *target) (xmlWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.RoleARN, a.Policy = "", ""
+	if a.RoleARN != "" || a.Policy != "" {
+		return nil, errValidation.message("GetSessionToken has neither a role nor a policy; AssumeRole has.")
+	}
 	s, err := r.srv.opts.Identities.Assume(r.identity, a)
 	if err != nil {
 		return nil, err

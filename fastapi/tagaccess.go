@@ -30,6 +30,16 @@ func (r *request) setTagCount(query string) {
 	}
 }
 
+// mayTakeTags decides whether a copy may have the tags of its source: whoever copies must be allowed to read and to write them. It is asked before
+// the source is looked at, and counts if that has tags.
+func (r *request) mayTakeTags(src *copySource) error {
+	d := src.need(actGetTagging, actGetVersionTagging)
+	if err := r.allow(&d); err != nil {
+		return err
+	}
+	return r.allow(&need{action: actPutTagging, resource: r.arnPath(), bucket: r.bucket, version: engine.CurrentVersion})
+}
+
 // bucketTag tells a tag of the bucket that the need at hand is about.
 func (r *request) bucketTag(name string, dst []policy.Value) ([]policy.Value, error) {
 	if r.about == nil || r.about.bucket == "" {

@@ -214,6 +214,9 @@ func (r *request) requestTags(key policy.Key, dst []policy.Value) ([]policy.Valu
 	}
 	tags := r.tags
 	if tags == nil {
+		if r.op != nil && r.op.name == "CopyObject" && r.head.get("x-amz-tagging-directive") != "REPLACE" {
+			return dst, nil // The copy has the tags of the source, whatever the header says.
+		}
 		value, ok := r.field("x-amz-tagging")
 		if !ok || value == "" {
 			return dst, nil

@@ -174,7 +174,7 @@ func TestNames(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
 	key, _ := f.user("alice")
-	for _, name := range []string{"", "root", "Root", "anonymous", rootKey, strings.ToLower(rootKey), "a/b", "a b", "a:b", "ä", "*", "a*", "${aws:username}", "../x", strings.Repeat("x", 65), "a\x00b", key} {
+	for _, name := range []string{"", "root", "Root", "anonymous", rootKey, strings.ToLower(rootKey), "a/b", "a b", "a:b", "ä", "*", "a*", "${aws:username}", "../x", ".", "..", strings.Repeat("x", 65), "a\x00b", key} {
 		if _, err := f.PutUser(ctx, f.root, User{Name: name}); err == nil {
 			t.Errorf("a user is called %q", name)
 		}

@@ -18,6 +18,9 @@ func checkName(what, name string, longest int) error {
 	if name == "" || len(name) > longest {
 		return refuse(Invalid, "the name of a %s has 1 to %d characters", what, longest)
 	}
+	if name == "." || name == ".." {
+		return refuse(Invalid, "a %s cannot have this name: in a path it is no name", what)
+	}
 	for i := range len(name) {
 		if c := name[i]; !isAlphanumeric(c) && !strings.ContainsRune("_+=,.@-", rune(c)) {
 			return refuse(Invalid, "the name of a %s has letters, digits and _+=,.@- alone", what)
