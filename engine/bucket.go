@@ -70,6 +70,7 @@ func (s *Store) UpdateBucket(ctx context.Context, name string, change func(Bucke
 type bucketState struct {
 	info       BucketInfo
 	versioning string // Of the attributes, as every write asks for it.
+	quota      int64  // The most bytes it may hold, or 0.
 	locks      bool   // It has a lock:
 	lock       LockConfig
 	lockErr    error // Its lock cannot be read.
@@ -90,6 +91,7 @@ func (s *Store) describe(b *bucket, record meta.Bucket) {
 		info:       BucketInfo{Name: record.Name, Created: record.Created, Attrs: record.Attrs, Revision: s.revisions.Add(1)},
 		versioning: attrOf(record.Attrs, AttrVersioning),
 	}
+	state.quota = state.info.Quota()
 	state.lock, state.locks, state.lockErr = LockConfigOf(record.Attrs)
 	if state.locks {
 		s.lockTime.use()
@@ -103,6 +105,9 @@ func checkBucketAttrs(old, attrs []Attr) error {
 		return err
 	}
 	if err := checkLock(old, attrs); err != nil {
+		return err
+	}
+	if _, err := parseQuota(attrOf(attrs, AttrQuota)); err != nil {
 		return err
 	}
 	if n := attrsLen(attrs); n > maxBucketAttrsLen {

@@ -25,9 +25,6 @@ var (
 // It waits on no context of the caller's: a client that goes away while its record is under way gains nothing from an early return, and
 // the answer would be "unknown". The journal bounds the wait.
 func (b *base) commit(r meta.Record) error {
-	if err := b.checkTight(r.Kind()); err != nil {
-		return err
-	}
 	_, err := b.journal.Append(b.ctx, r.AppendTo(nil))
 	return b.commitError(err)
 }
@@ -77,9 +74,6 @@ func (b *base) commitPart(id meta.UploadID, part *meta.UploadPart, r *received) 
 }
 
 func (b *base) commitWith(head []byte, r *received) error {
-	if err := b.checkTight(meta.KindPutObject); err != nil {
-		return err
-	}
 	b.c.front.Add(1)
 	ticket, err := b.journal.AppendAsync(b.ctx, journal.Entry{Head: head, Body: r.inline()})
 	if err == nil {
@@ -129,7 +123,9 @@ func kindOfCause(err error) Kind {
 		return KindIncompleteBody
 	case errors.Is(err, errTooLarge), errors.Is(err, errAttrs), errors.Is(err, errNameLen), errors.Is(err, journal.ErrTooLarge):
 		return KindTooLarge
-	case errors.Is(err, errVersioning), errors.Is(err, errLockConfig):
+	case errors.Is(err, errQuota):
+		return KindQuota
+	case errors.Is(err, errQuotaAttr), errors.Is(err, errVersioning), errors.Is(err, errLockConfig):
 		return KindPrecondition
 	case errors.Is(err, errLocked), errors.Is(err, errUnreadableLock), errors.Is(err, errLockAttrs):
 		return KindLocked

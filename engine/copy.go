@@ -60,6 +60,11 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 	if from != to {
 		return s.copyBytes(ctx, from, src, srcKey, version, source.LSN, to, dst, object, o)
 	}
+	room, err := s.reserveObject(dst, to, key, source.Size)
+	if err != nil {
+		return nil, false, storeError(op, dst.name, key, err)
+	}
+	defer room.release()
 	if o.Rehash != nil {
 		sums, err := from.rehash(ctx, src, srcKey, version, source.LSN, o.Rehash, 0, -1)
 		if err == errSourceChanged {
@@ -77,28 +82,39 @@ func (s *Store) tryCopy(ctx context.Context, from *cell, src *bucket, srcKey str
 			object.ETag = more.ETag
 		}
 	}
+	err = room.within(func() (err error) {
+		done, err = s.commitCopy(ctx, src, srcKey, version, source.LSN, to, dst, object, o.Check, &room)
+		return err
+	})
+	return object, done, storeError(op, dst.name, key, err)
+}
+
+// commitCopy puts an object that references the blobs of another one, if that is still as the record of that LSN put it.
+func (s *Store) commitCopy(ctx context.Context, src *bucket, srcKey string, version VersionID, lsn meta.LSN, to *cell, dst *bucket, object *meta.Object, check Check, room *reservation) (done bool, err error) {
+	const op = "Copy"
 	if err := dst.enter(op); err != nil {
-		return nil, false, err
+		return false, err
 	}
 	defer dst.leave()
+	defer func() { room.done(err) }()
 	// The source's lock keeps its blobs referenced until the copy references them too.
-	unlock, err := to.locks.lockBoth(ctx, lockName(src.id, srcKey), lockName(dst.id, key))
+	unlock, err := to.locks.lockBoth(ctx, lockName(src.id, srcKey), lockName(dst.id, object.Key))
 	if err != nil {
-		return nil, false, storeError(op, dst.name, key, err)
+		return false, err
 	}
 	defer unlock()
 	b, err := to.enter()
 	if err != nil {
-		return nil, false, storeError(op, dst.name, key, err)
+		return false, err
 	}
 	defer b.leave()
-	if same, err := b.stillThere(src, srcKey, version, source.LSN); err != nil || !same {
-		return nil, false, storeError(op, src.name, srcKey, err)
+	if same, err := b.stillThere(src, srcKey, version, lsn); err != nil || !same {
+		return false, storeError(op, src.name, srcKey, err)
 	}
-	if err := s.commitLocked(ctx, op, b, dst, object, o.Check, nil); err != nil {
-		return nil, false, err
+	if err := s.commitLocked(ctx, op, b, dst, object, check, nil, room); err != nil {
+		return false, err
 	}
-	return object, true, nil
+	return true, nil
 }
 
 // stillThere reports whether a key's version is as the record of that LSN put it. The caller has entered b and holds the key's lock.
@@ -120,6 +136,11 @@ func (c *cell) object(op string, b *bucket, key string, version VersionID) (meta
 // copyBytes writes the source's bytes again in another cell.
 func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, lsn meta.LSN, to *cell, dst *bucket, object *meta.Object, o CopyOptions) (*meta.Object, bool, error) {
 	const op = "Copy"
+	room, err := s.reserveObject(dst, to, object.Key, object.Size)
+	if err != nil {
+		return nil, false, storeError(op, dst.name, object.Key, err)
+	}
+	defer room.release()
 	r, err := from.transfer(ctx, src, srcKey, version, lsn, to, 0, object.Size, o.Rehash)
 	if err == errSourceChanged {
 		return nil, false, nil
@@ -139,7 +160,7 @@ func (s *Store) copyBytes(ctx context.Context, from *cell, src *bucket, srcKey s
 		}
 	}
 	object.Blobs = nil
-	if err := s.putObject(ctx, op, dst, to, object, o.Check, r); err != nil {
+	if err := s.putObject(ctx, op, dst, to, object, o.Check, r, &room); err != nil {
 		return nil, false, err
 	}
 	return object, true, nil
@@ -221,7 +242,7 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey string, version 
 	if err != nil {
 		return PartInfo{}, err
 	}
-	_, to, upload, err := s.findUpload(op, bucket, key, id)
+	dst, to, upload, err := s.findUpload(op, bucket, key, id)
 	if err != nil {
 		return PartInfo{}, err
 	}
@@ -230,7 +251,7 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey string, version 
 	}
 	from := s.cellOf(src, srcKey)
 	for range copyTries {
-		part, done, err := s.tryCopyPart(ctx, from, src, srcKey, version, to, bucket, key, upload.ID, number, o)
+		part, done, err := s.tryCopyPart(ctx, from, src, srcKey, version, to, dst, key, upload.ID, number, o)
 		if err != nil {
 			return PartInfo{}, err
 		}
@@ -241,8 +262,9 @@ func (s *Store) CopyPart(ctx context.Context, srcBucket, srcKey string, version 
 	return PartInfo{}, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindConflict, Err: errSourceChanged}
 }
 
-func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, to *cell, bucket, key string, id meta.UploadID, number int, o CopyPartOptions) (_ *meta.UploadPart, done bool, err error) {
+func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey string, version VersionID, to *cell, dst *bucket, key string, id meta.UploadID, number int, o CopyPartOptions) (_ *meta.UploadPart, done bool, err error) {
 	const op = "CopyPart"
+	bucket := dst.name
 	source, err := from.object(op, src, srcKey, version)
 	if err != nil {
 		return nil, false, err
@@ -261,6 +283,11 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 	if n > MaxPutLen {
 		return nil, false, &Error{Op: op, Bucket: bucket, Key: key, Kind: KindTooLarge, Err: errTooLarge}
 	}
+	room, err := s.reservePart(dst, to, id, number, n)
+	if err != nil {
+		return nil, false, storeError(op, bucket, key, err)
+	}
+	defer room.release()
 	finish := func(sums Sums) (*meta.UploadPart, error) {
 		final, err := o.Finish(sums)
 		if err != nil {
@@ -278,7 +305,7 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		}
 		part, err := finish(r.sums)
 		if err == nil {
-			err = s.putPart(ctx, op, bucket, key, to, id, part, r)
+			err = s.putPart(ctx, op, dst, key, to, id, part, r, &room)
 		}
 		to.settle(r, err)
 		return part, err == nil, err
@@ -301,24 +328,44 @@ func (s *Store) tryCopyPart(ctx context.Context, from *cell, src *bucket, srcKey
 		return nil, false, err
 	}
 	part.Blobs = refs
+	err = room.within(func() (err error) {
+		done, err = s.commitPartCopy(ctx, src, srcKey, version, source.LSN, to, dst, key, id, part, &room)
+		return err
+	})
+	return part, done, storeError(op, bucket, key, err)
+}
+
+// commitPartCopy puts a part that references blobs of an object, if that is still as the record of that LSN put it. Both are in cell to.
+func (s *Store) commitPartCopy(ctx context.Context, src *bucket, srcKey string, version VersionID, lsn meta.LSN, to *cell, dst *bucket, key string, id meta.UploadID, part *meta.UploadPart, room *reservation) (done bool, err error) {
+	const op = "CopyPart"
+	if err := dst.enter(op); err != nil {
+		return false, err
+	}
+	defer dst.leave()
+	defer func() { room.done(err) }()
 	defer to.uploads.shared(id)()
-	unlock, err := from.locks.lock(ctx, lockName(src.id, srcKey))
+	settled, err := s.coverPart(ctx, dst, to, id, part, room)
 	if err != nil {
-		return nil, false, storeError(op, bucket, key, err)
+		return false, err
+	}
+	defer settled()
+	unlock, err := to.locks.lock(ctx, lockName(src.id, srcKey))
+	if err != nil {
+		return false, err
 	}
 	defer unlock()
 	b, err := to.enter()
 	if err != nil {
-		return nil, false, storeError(op, bucket, key, err)
+		return false, err
 	}
 	defer b.leave()
-	if same, err := b.stillThere(src, srcKey, version, source.LSN); err != nil || !same {
-		return nil, false, storeError(op, src.name, srcKey, err)
+	if same, err := b.stillThere(src, srcKey, version, lsn); err != nil || !same {
+		return false, storeError(op, src.name, srcKey, err)
 	}
-	if err := s.putPartLocked(ctx, op, bucket, key, b, id, part, nil); err != nil {
-		return nil, false, err
+	if err := s.putPartLocked(ctx, op, dst.name, key, b, id, part, nil); err != nil {
+		return false, err
 	}
-	return part, true, nil
+	return true, nil
 }
 
 // sliceRefs returns the references that make up bytes [off, off+n) of those given.

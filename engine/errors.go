@@ -15,6 +15,7 @@ const (
 	KindUnknownOutcome               // The write may or may not have happened; a later read tells.
 	KindBusy                         // A bound (memory, queue) is reached; try again soon.
 	KindFull                         // No room for new bytes; reads and deletes go on.
+	KindQuota                        // The bucket holds as much as it may; reads, deletes and what adds nothing go on.
 	KindCorrupt                      // Bytes that no combination of shards could verify.
 	KindNoSuchBucket                 // The bucket does not exist.
 	KindBucketExists                 // A bucket of that name exists already.
@@ -39,7 +40,7 @@ const (
 )
 
 var kindNames = [NumKinds]string{
-	"internal", "unavailable", "unknown outcome", "busy", "full", "corrupt", "no such bucket", "bucket exists",
+	"internal", "unavailable", "unknown outcome", "busy", "full", "quota", "corrupt", "no such bucket", "bucket exists",
 	"bucket not empty", "no such object", "no such version", "delete marker", "locked", "no lock", "no such upload", "invalid part", "invalid part order", "part too small",
 	"too large", "incomplete body", "body", "precondition", "conflict", "invalid range", "canceled",
 }

@@ -52,16 +52,6 @@ func (g *uploadGates) shared(id meta.UploadID) (unlock func()) {
 	return func() { gate.RUnlock(); g.release(id, gate) }
 }
 
-// tryShared is shared if nobody completes or aborts the upload just now.
-func (g *uploadGates) tryShared(id meta.UploadID) (unlock func(), ok bool) {
-	gate := g.acquire(id)
-	if !gate.TryRLock() {
-		g.release(id, gate)
-		return nil, false
-	}
-	return func() { gate.RUnlock(); g.release(id, gate) }, true
-}
-
 // exclusive excludes everything else that concerns the upload.
 func (g *uploadGates) exclusive(id meta.UploadID) (unlock func()) {
 	gate := g.acquire(id)
@@ -154,13 +144,18 @@ func (c *cell) upload(id meta.UploadID) (meta.Upload, bool, error) {
 // PutPart stores a body as a part of an upload, replacing a former part of that number.
 func (s *Store) PutPart(ctx context.Context, bucket, key, id string, number int, body io.Reader, o PutOptions) (PartInfo, error) {
 	const op = "PutPart"
-	_, c, upload, err := s.findUpload(op, bucket, key, id)
+	b, c, upload, err := s.findUpload(op, bucket, key, id)
 	if err != nil {
 		return PartInfo{}, err
 	}
 	if err := checkPartNumber(op, bucket, key, number); err != nil {
 		return PartInfo{}, err
 	}
+	room, err := s.reservePart(b, c, upload.ID, number, o.Size)
+	if err != nil {
+		return PartInfo{}, storeError(op, bucket, key, err)
+	}
+	defer room.release()
 	r, err := c.receive(ctx, body, o.Size)
 	if err != nil {
 		return PartInfo{}, storeError(op, bucket, key, err)
@@ -171,7 +166,7 @@ func (s *Store) PutPart(ctx context.Context, bucket, key, id string, number int,
 		return PartInfo{}, storeError(op, bucket, key, bodyError{err})
 	}
 	part := meta.UploadPart{Number: number, Size: r.sums.Size, ETag: final.ETag, Attrs: joinAttrs(o.Attrs, final.Attrs)}
-	err = s.putPart(ctx, op, bucket, key, c, upload.ID, &part, r)
+	err = s.putPart(ctx, op, b, key, c, upload.ID, &part, r, &room)
 	c.settle(r, err)
 	if err != nil {
 		return PartInfo{}, err
@@ -187,14 +182,29 @@ func checkPartNumber(op, bucket, key string, number int) error {
 }
 
 // putPart commits a part if its upload is still there. The caller keeps r, and what the part references, alive.
-func (s *Store) putPart(ctx context.Context, op, bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received) error {
-	defer c.uploads.shared(id)()
-	b, err := c.enter()
-	if err != nil {
-		return storeError(op, bucket, key, err)
+func (s *Store) putPart(ctx context.Context, op string, b *bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received, room *reservation) error {
+	err := room.within(func() error { return s.tryPutPart(ctx, op, b, key, c, id, part, r, room) })
+	return storeError(op, b.name, key, err)
+}
+
+func (s *Store) tryPutPart(ctx context.Context, op string, b *bucket, key string, c *cell, id meta.UploadID, part *meta.UploadPart, r *received, room *reservation) (err error) {
+	if err := b.enter(op); err != nil {
+		return err
 	}
 	defer b.leave()
-	return s.putPartLocked(ctx, op, bucket, key, b, id, part, r)
+	defer func() { room.done(err) }()
+	defer c.uploads.shared(id)()
+	settled, err := s.coverPart(ctx, b, c, id, part, room)
+	if err != nil {
+		return err
+	}
+	defer settled()
+	base, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer base.leave()
+	return s.putPartLocked(ctx, op, b.name, key, base, id, part, r)
 }
 
 // putPartLocked is putPart for a caller that holds the upload's gate and has entered b. The upload's gate comes before any key's lock.
@@ -311,7 +321,6 @@ func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
 	if err != nil {
 		return err
 	}
-	c.awaitTight(ctx)
 	if err := b.enter(op); err != nil {
 		return err
 	}

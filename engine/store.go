@@ -48,6 +48,8 @@ type bucket struct {
 	// after. It is held across I/O.
 	gate    sync.RWMutex
 	deleted bool // Guarded by gate.
+
+	reserved reserved // Of its quota.
 }
 
 // cellOf returns the cell that a key hashes to.
@@ -231,6 +233,11 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body io.Reader, o P
 		return ObjectInfo{}, err
 	}
 	c := s.cellOf(b, key)
+	room, err := s.reserveObject(b, c, key, o.Size)
+	if err != nil {
+		return ObjectInfo{}, storeError(op, bucket, key, err)
+	}
+	defer room.release()
 	r, err := c.receive(ctx, body, o.Size)
 	if err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
@@ -244,7 +251,7 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body io.Reader, o P
 		Key: key, Size: r.sums.Size, ETag: final.ETag,
 		Attrs: joinAttrs(o.Attrs, final.Attrs),
 	}
-	if err := s.putObject(ctx, op, b, c, &object, o.Check, r); err != nil {
+	if err := s.putObject(ctx, op, b, c, &object, o.Check, r, &room); err != nil {
 		return ObjectInfo{}, err
 	}
 	return b.infoOf(&object), nil
@@ -252,17 +259,18 @@ func (s *Store) Put(ctx context.Context, bucket, key string, body io.Reader, o P
 
 // putObject commits an object: under the key's lock it runs the check and appends the record. It takes over what was
 // received, whatever happens.
-func (s *Store) putObject(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received) error {
-	err := s.tryPutObject(ctx, op, b, c, object, check, r)
+func (s *Store) putObject(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received, room *reservation) error {
+	err := room.within(func() error { return s.tryPutObject(ctx, op, b, c, object, check, r, room) })
 	c.settle(r, err)
-	return err
+	return storeError(op, b.name, object.Key, err)
 }
 
-func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received) error {
+func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell, object *meta.Object, check Check, r *received, room *reservation) (err error) {
 	if err := b.enter(op); err != nil {
 		return err
 	}
 	defer b.leave()
+	defer func() { room.done(err) }()
 	unlock, err := c.locks.lock(ctx, lockName(b.id, object.Key))
 	if err != nil {
 		return storeError(op, b.name, object.Key, err)
@@ -273,14 +281,17 @@ func (s *Store) tryPutObject(ctx context.Context, op string, b *bucket, c *cell,
 		return storeError(op, b.name, object.Key, err)
 	}
 	defer base.leave()
-	return s.commitLocked(ctx, op, base, b, object, check, r)
+	return s.commitLocked(ctx, op, base, b, object, check, r, room)
 }
 
 // commitLocked is putObject for a caller that holds the bucket's gate and the key's lock and has entered base. r is nil when the object only
-// references blobs that the caller keeps alive.
-func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received) error {
+// references blobs that the caller keeps alive. After an unsureError nothing was done, and the caller is to seek more room.
+func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *bucket, object *meta.Object, check Check, r *received, room *reservation) error {
 	if err := base.check(b, object.Key, check); err != nil {
 		return checkError(op, b.name, object.Key, err)
+	}
+	if err := b.coverObject(base, object, room); err != nil {
+		return err
 	}
 	object.Version = b.nextVersion(base.c)
 	if err := s.lockNew(b, object); err != nil {

@@ -174,7 +174,7 @@ func viewBucket(ctx context.Context, s *Store, name string, out *strings.Builder
 		}
 		fmt.Fprintf(out, "object %s/%s %d %s %s\n", name, o.Key, len(b), etagOf(b), o.ETag)
 	}
-	return nil
+	return checkUsage(ctx, s, name)
 }
 
 // deed is one of the kinds of operations: what it does to a store and what that means. Bodies depend on the seed.

@@ -145,6 +145,7 @@ var (
 	errNoSuchVersion         = &apiError{status: 404, code: "NoSuchVersion", text: "The specified version does not exist."}
 	errNotImplemented        = &apiError{status: 501, code: "NotImplemented", text: "A header you provided implies functionality that is not implemented"}
 	errNotModified           = &apiError{status: 304, code: "NotModified", text: "Not Modified"}
+	errQuotaExceeded         = &apiError{status: 403, code: "QuotaExceeded", text: "The bucket holds as much as its quota allows."}
 	errPrecondition          = &apiError{status: 412, code: "PreconditionFailed", text: "At least one of the pre-conditions you specified did not hold"}
 	errRequestHeaderTooLarge = &apiError{status: 400, code: "RequestHeaderSectionTooLarge", text: "Your request header and query parameters used to make the request exceed the maximum allowed size."}
 	errRequestTimeout        = &apiError{status: 400, code: "RequestTimeout", text: "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."}
@@ -163,6 +164,7 @@ var kindErrors = map[engine.Kind]*apiError{
 	engine.KindUnknownOutcome:   errInternal, // A client repeats a 500, and a repeated write is the same write.
 	engine.KindBusy:             errSlowDown,
 	engine.KindFull:             errInsufficientStorage,
+	engine.KindQuota:            errQuotaExceeded,
 	engine.KindCorrupt:          errInternal,
 	engine.KindNoSuchBucket:     errNoSuchBucket,
 	engine.KindBucketExists:     errBucketExists,

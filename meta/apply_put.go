@@ -11,10 +11,16 @@ func (t *tx) applyPut(a *Applied) error {
 	}
 	if p.kind == KindPutPart {
 		t.key = appendUploadKey(t.key[:0], p.upload)
-		if _, found, err := t.get(t.key); err != nil {
+		v, found, err := t.get(t.key)
+		if err != nil {
 			return err
-		} else if !found {
+		}
+		if !found {
 			return t.ignorePart(a)
+		}
+		r := view(v)
+		if p.bucket = r.uploadBucket(); !r.ok() {
+			return corruptEntry(t.key)
 		}
 	}
 	if p.kind == KindRelocate {
@@ -194,10 +200,17 @@ func (t *tx) putPart(a *Applied) error {
 	case stale:
 		return nil
 	case replaces:
+		usage, err := t.usage(p.bucket)
+		if err != nil {
+			return err
+		}
+		usage.now.addPart(p.part.size, +1)
 		t.refs.addAll(p.part.refs, +1)
 		if found {
+			usage.now.addPart(head.size, -1)
 			t.refs.addAll(head.refs, -1)
 		}
+		t.key = appendPartKey(t.key[:0], p.upload, p.part.number)
 	}
 	t.hold(old, found, now)
 	t.val = append(appendHeld(t.val[:0], now), p.body...)

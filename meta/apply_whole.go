@@ -100,10 +100,15 @@ func (t *tx) removeUpload(origin LSN, id UploadID) error {
 	if err := t.del(appendUploadOrder(nil, &u)); err != nil {
 		return err
 	}
-	return t.removeParts(id)
+	usage, err := t.usage(u.Bucket)
+	if err != nil {
+		return err
+	}
+	usage.now.Uploads--
+	return t.removeParts(id, usage)
 }
 
-func (t *tx) removeParts(id UploadID) error {
+func (t *tx) removeParts(id UploadID, usage *usageChange) error {
 	lower := append([]byte{spacePart}, id[:]...)
 	it, err := t.batch.NewIter(prefixOptions(lower))
 	if err != nil {
@@ -121,6 +126,7 @@ func (t *tx) removeParts(id UploadID) error {
 			return corruptEntry(it.Key())
 		}
 		t.live(old.volume, -old.share)
+		usage.now.addPart(head.size, -1)
 		t.refs.addAll(head.refs, -1)
 		// The iterator does not see what the batch gains while it is open.
 		if err := t.del(it.Key()); err != nil {
@@ -131,10 +137,21 @@ func (t *tx) removeParts(id UploadID) error {
 }
 
 func (t *tx) createUpload(a *Applied, u *Upload) error {
+	usage, err := t.usage(u.Bucket)
+	if err != nil {
+		return err
+	}
 	t.key = appendUploadKey(t.key[:0], u.ID)
+	_, known, err := t.get(t.key)
+	if err != nil {
+		return err
+	}
 	put, err := t.putWhole(a, t.key, appendUpload(nil, u))
 	if err != nil || !put {
 		return err
+	}
+	if !known {
+		usage.now.Uploads++
 	}
 	return t.set(appendUploadOrder(nil, u), appendAttrs(nil, u.Attrs))
 }

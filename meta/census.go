@@ -156,6 +156,9 @@ func (c *census) entries() error {
 		c.hold(r)
 		u := r.upload()
 		c.out.Uploads++
+		usage := c.buckets[u.Bucket]
+		usage.Uploads++
+		c.buckets[u.Bucket] = usage
 		if ids[u.Bucket] == "" {
 			c.wrongf("upload %x is in bucket %#x, which does not exist", u.ID, uint64(u.Bucket))
 		}
@@ -175,14 +178,26 @@ func (c *census) entries() error {
 	if listed != c.out.Uploads {
 		c.wrongf("%d uploads are listed, and there are %d", listed, c.out.Uploads)
 	}
+	var upload UploadID // Whose parts are passed.
+	var bucket BucketID
+	found := false
 	err = c.each(spacePart, func(key []byte, r *reader) {
 		c.hold(r)
 		c.out.Parts++
-		if found, err := c.has(append([]byte{spaceUpload}, key[1:17]...)); err != nil {
-			fail(err)
-		} else if !found {
-			c.wrongf("part %x is of an upload that does not exist", key[1:])
+		if id := UploadID(key[1:17]); id != upload || !found {
+			upload = id
+			var err error
+			if found, err = entryOf(c.db, appendUploadKey(nil, id), func(r *reader) { bucket = r.uploadBucket() }); err != nil {
+				fail(err)
+			}
 		}
+		if !found {
+			c.wrongf("part %x is of an upload that does not exist", key[1:])
+			return
+		}
+		usage := c.buckets[bucket]
+		usage.addPart(r.skipUploadPart().size, +1)
+		c.buckets[bucket] = usage
 	})
 	if err != nil {
 		return err

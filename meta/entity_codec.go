@@ -324,6 +324,13 @@ func appendUpload(dst []byte, u *Upload) []byte {
 	return appendAttrs(dst, u.Attrs)
 }
 
+// uploadBucket reads the bucket from an upload's entry in the index.
+func (r *reader) uploadBucket() BucketID {
+	r.held()
+	r.uploadID()
+	return BucketID(r.uvarint())
+}
+
 func (r *reader) upload() Upload {
 	return Upload{
 		ID: r.uploadID(), Bucket: BucketID(r.uvarint()), Key: r.strMax(MaxKeyLen), Initiated: r.time(), Attrs: r.attrs(),

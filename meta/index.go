@@ -70,7 +70,7 @@ type Index struct {
 type Identity [16]byte
 
 const (
-	formatVersion    = 2
+	formatVersion    = 3
 	defaultCache     = 64 << 20
 	defaultMemTable  = 64 << 20
 	defaultOpenFiles = 4096

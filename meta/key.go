@@ -10,7 +10,7 @@ import (
 //
 //	! name                             of the index itself: format, position, rebuild under way, newest journal start
 //	b blob                             held | blob body
-//	c bucket                           its usage; absent when all of it is 0
+//	c bucket                           its usage, uploads in progress included; absent when all of it is 0
 //	g name                             held | str value of a config entry
 //	i bucket                           name of the bucket
 //	m volume shard                     held | u8 causes | missing body (shard: 1 byte), see missing.go

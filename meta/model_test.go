@@ -187,6 +187,15 @@ func (h *history) checkObjects(t testing.TB, x *meta.Index, bucket meta.BucketID
 		mustNot(t, err)
 		equal(t, "version found", found, h.objects[bucket][key][nameOf(version)] != nil)
 	}
+	for id, u := range h.uploads {
+		if u.Bucket == bucket {
+			usage.Uploads++
+			for _, p := range h.parts[id] {
+				usage.Parts++
+				usage.PartBytes += p.Size
+			}
+		}
+	}
 	got, err := x.BucketUsage(bucket)
 	mustNot(t, err)
 	equal(t, "usage", got, usage)

@@ -178,6 +178,9 @@ func (f *finish) uploads(ctx context.Context) error {
 		}
 		f.out.Uploads++
 		f.live(h.volume, h.share)
+		usage := f.buckets[u.Bucket]
+		usage.Uploads++
+		f.buckets[u.Bucket] = usage
 		if err := f.set(appendUploadOrder(nil, &u), appendAttrs(nil, u.Attrs)); err != nil {
 			return err
 		}
@@ -192,14 +195,17 @@ func (f *finish) parts(ctx context.Context) error {
 	}
 	var upload []byte
 	var alive bool
+	var bucket BucketID
 	return f.staged(ctx, string(spacePart), func(key []byte, h held, body reader, value []byte) error {
 		id := key[1 : 1+len(UploadID{})]
 		if !bytes.Equal(id, upload) {
 			upload = append(upload[:0], id...)
-			var err error
-			if _, alive, err = f.x.get(append([]byte{spaceUpload}, id...)); err != nil {
+			value, found, err := f.x.get(append([]byte{spaceUpload}, id...))
+			if err != nil {
 				return err
 			}
+			r := view(value)
+			alive, bucket = found, r.uploadBucket()
 		}
 		if !alive {
 			f.out.DroppedParts++
@@ -211,6 +217,9 @@ func (f *finish) parts(ctx context.Context) error {
 		}
 		f.out.Parts++
 		f.live(h.volume, h.share)
+		usage := f.buckets[bucket]
+		usage.addPart(head.size, +1)
+		f.buckets[bucket] = usage
 		if err := f.stageRefs(key, head.refs); err != nil {
 			return err
 		}

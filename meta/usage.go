@@ -14,6 +14,27 @@ type BucketUsage struct {
 	Versions int64 // Versions but delete markers, the current ones among them.
 	Markers  int64 // Delete markers.
 	Bytes    int64 // Of all versions.
+
+	Uploads   int64 // In progress.
+	Parts     int64 // Of these uploads.
+	PartBytes int64
+}
+
+// Add adds what another index has of the bucket.
+func (u *BucketUsage) Add(v BucketUsage) {
+	u.Objects, u.Versions, u.Markers, u.Bytes = u.Objects+v.Objects, u.Versions+v.Versions, u.Markers+v.Markers, u.Bytes+v.Bytes
+	u.Uploads, u.Parts, u.PartBytes = u.Uploads+v.Uploads, u.Parts+v.Parts, u.PartBytes+v.PartBytes
+}
+
+// addPart counts a part of an upload in progress; with sign -1 it takes it back.
+func (u *BucketUsage) addPart(size, sign int64) {
+	u.Parts += sign
+	u.PartBytes += sign * size
+}
+
+// negative reports whether anything was taken back that had not been counted.
+func (u *BucketUsage) negative() bool {
+	return min(u.Objects, u.Versions, u.Markers, u.Bytes, u.Uploads, u.Parts, u.PartBytes) < 0
 }
 
 // addVersion counts a version that lies in space; with sign -1 it takes it back.
@@ -158,7 +179,7 @@ func (t *tx) writeBuckets() error {
 		if u.now == u.was {
 			continue
 		}
-		if u.now.Objects < 0 || u.now.Versions < 0 || u.now.Markers < 0 || u.now.Bytes < 0 {
+		if u.now.negative() {
 			return fmt.Errorf("%w: bucket %#x would have %+v", ErrInconsistent, uint64(id), u.now)
 		}
 		t.key = appendUsageKey(t.key[:0], id)
@@ -222,16 +243,20 @@ func (u *VolumeUsage) addTombstone(payload []byte) {
 // abortUploadLen is the length of an abort upload record.
 const abortUploadLen = 2 + len(UploadID{})
 
-// appendTo encodes it: uvarint objects | uvarint versions | uvarint markers | uvarint bytes.
+// appendTo encodes it: uvarint objects | uvarint versions | uvarint markers | uvarint bytes | uvarint uploads | uvarint parts |
+// uvarint bytes of parts.
 func (u BucketUsage) appendTo(dst []byte) []byte {
-	for _, n := range [...]int64{u.Objects, u.Versions, u.Markers, u.Bytes} {
+	for _, n := range [...]int64{u.Objects, u.Versions, u.Markers, u.Bytes, u.Uploads, u.Parts, u.PartBytes} {
 		dst = binary.AppendUvarint(dst, uint64(n))
 	}
 	return dst
 }
 
 func (r *reader) bucketUsage() BucketUsage {
-	return BucketUsage{Objects: r.size(), Versions: r.size(), Markers: r.size(), Bytes: r.size()}
+	return BucketUsage{
+		Objects: r.size(), Versions: r.size(), Markers: r.size(), Bytes: r.size(),
+		Uploads: r.size(), Parts: r.size(), PartBytes: r.size(),
+	}
 }
 
 func parseBucketUsage(value []byte) (BucketUsage, error) {
@@ -274,6 +299,17 @@ func (x *Index) BucketUsage(id BucketID) (BucketUsage, error) {
 		return BucketUsage{}, err
 	}
 	return parseBucketUsage(value)
+}
+
+// BucketUsages calls f for each bucket that holds anything in this index, in order of id, until f returns false.
+func (x *Index) BucketUsages(f func(id BucketID, u BucketUsage) bool) error {
+	return x.scan([]byte{spaceUsage}, func(key, value []byte) (bool, error) {
+		u, err := parseBucketUsage(value)
+		if err != nil {
+			return false, err
+		}
+		return f(BucketID(binary.BigEndian.Uint64(key[1:])), u), nil
+	})
 }
 
 // scan calls f for each entry whose key begins with prefix, in order, until it returns false or an error.

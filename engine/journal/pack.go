@@ -1,10 +1,6 @@
 package journal
 
-import (
-	"math"
-
-	"penstock/erasure"
-)
+import "penstock/erasure"
 
 // packer decides where the records of a batch lie. It only counts; bytes are copied once the batch is complete.
 //
@@ -59,16 +55,6 @@ func (p *packer) add(n int) (place, bool) {
 	p.count++
 	p.bytes += n
 	return place{best, off}, true
-}
-
-// BatchLen returns how much of every drive a batch takes that holds records of these lengths, on k data shards.
-func BatchLen(k int, lens []int) int {
-	var p packer
-	p.reset(k, 0, 0, math.MaxInt, math.MaxInt)
-	for _, n := range lens {
-		p.add(framedLen(n))
-	}
-	return p.max
 }
 
 // mem returns the memory that the batch takes.

@@ -35,8 +35,7 @@ type store interface {
 // A front is the S3 front end. Serve may be called for several listeners and returns when its listener is closed;
 // Shutdown closes all of them and waits for the requests in flight until ctx ends.
 type front interface {
-	Serve(net.Listener) error      // With TLS, if the front end has a certificate,
-	ServePlain(net.Listener) error // and without it.
+	Serve(net.Listener) error
 	Shutdown(ctx context.Context) error
 }
 
@@ -54,7 +53,7 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	s.setMemory(node)
 	tuneRuntime(s.memory, p.getenv)
 
-	signals := watchSignals(ctx, len(s.tlsCert) > 0, logger)
+	signals := watchSignals(ctx, s.tlsCert != "", logger)
 	defer signals.stop()
 	controls.stop = signals.end
 	ctx = signals.ctx
@@ -63,12 +62,14 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	if err != nil {
 		return err
 	}
-	doors, err := s.openDoors(ctx, topology, tlsConfig, logger)
-	if err != nil {
+	listeners, err := listen(ctx, s.address, topology)
+	if steer, ok := errors.AsType[*notSteered](err); ok {
+		logger.Warn("connections are spread over NUMA nodes by hash", "err", steer.err)
+	} else if err != nil {
 		return fail(err)
 	}
-	defer closeDoors(doors)
-	starting := serveStarting(doors)
+	defer closeAll(listeners)
+	starting := serveStarting(listeners, tlsConfig)
 
 	n, err := openNode(ctx, s, p, topology, tlsConfig, controls, logger)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -81,16 +82,12 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	if err := starting.handOver(); err != nil {
 		return errors.Join(fail(err), n.store.Close(context.WithoutCancel(ctx)))
 	}
-	served := make(chan error, len(doors))
-	for _, d := range doors {
-		serve := n.front.Serve
-		if d.secure == nil {
-			serve = n.front.ServePlain
-		}
-		go func() { served <- serve(d.Listener) }()
+	served := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { served <- n.front.Serve(listener) }()
 	}
-	endpoint := doors[0].endpoint()
-	logReady(logger, endpoint, doors, n.store.Info(), s, time.Since(started))
+	endpoint := endpointOf(listeners[0].Addr(), s.tlsCert != "")
+	logReady(logger, endpoint, n.store.Info(), s, time.Since(started))
 	if err := showStart(p, endpoint, s.announcedRegion(), n.root, n.fresh); err != nil {
 		logger.Warn("start message not shown", "err", err)
 	}
@@ -191,21 +188,21 @@ func (s *settings) setMemory(node numa.Node) {
 	}
 }
 
-// tlsConfig is the configuration of HTTPS listeners, nil if there are none. Its certificates follow the files.
+// tlsConfig is the configuration of the listeners, nil for plain HTTP. Its certificate follows the files.
 func (s *settings) tlsConfig(signals *signals, logger *slog.Logger) (*tls.Config, error) {
-	if len(s.tlsCert) == 0 {
+	if s.tlsCert == "" {
 		return nil, nil
 	}
-	certificates, err := loadCertificates(s.tlsCert, s.tlsKey, s.adminClientCA)
+	certificate, err := loadCertificate(s.tlsCert, s.tlsKey)
 	if err != nil {
 		return nil, err
 	}
 	tick := time.NewTicker(certificateCheck)
 	go func() {
 		defer tick.Stop()
-		certificates.watch(signals.ctx.Done(), tick.C, signals.hup, logger)
+		certificate.watch(signals.ctx.Done(), tick.C, signals.hup, logger)
 	}()
-	return certificates.config(), nil
+	return certificate.config(), nil
 }
 
 // endpointOf is the URL to reach the node at from this machine.
@@ -225,7 +222,7 @@ func endpointOf(addr net.Addr, secure bool) string {
 }
 
 // logReady is the one line that says that every request is served from here on, and by what.
-func logReady(logger *slog.Logger, endpoint string, doors []door, info engine.Info, s *settings, took time.Duration) {
+func logReady(logger *slog.Logger, endpoint string, info engine.Info, s *settings, took time.Duration) {
 	var ok, missing []string
 	for _, drive := range info.Drives {
 		if drive.State == "ok" {
@@ -237,9 +234,6 @@ func logReady(logger *slog.Logger, endpoint string, doors []door, info engine.In
 	attrs := []any{
 		"endpoint", endpoint, "drives", len(ok), "geometry", info.Geometry, "io", info.Rung, "direct", info.Direct,
 		"cells", info.Cells, "memory", formatSize(s.memory), "cluster", info.Cluster, "startup", took.Round(time.Millisecond).String(),
-	}
-	if other := doors[len(doors)-1].endpoint(); other != endpoint {
-		attrs = append(attrs, "https", other)
 	}
 	if len(missing) > 0 {
 		attrs = append(attrs, "missing", missing)
