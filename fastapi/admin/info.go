@@ -25,6 +25,12 @@ type Drive struct {
 	Writes   int64  `json:"writes"`
 	ReadLen  int64  `json:"read_bytes"`
 	WriteLen int64  `json:"write_bytes"`
+
+	ReadTime  float64 `json:"read_seconds"` // Sum over all reads and writes of segments since the drive was opened; 0 for one that is not open.
+	WriteTime float64 `json:"write_seconds"`
+	Errors    uint64  `json:"errors"`
+	Segments  int     `json:"segments"`
+	Unused    int     `json:"unused_segments"` // Of these, free to be used again.
 }
 
 func (a *API) info(*Call) (any, error) {
@@ -33,8 +39,15 @@ func (a *API) info(*Call) (any, error) {
 		Cluster: i.Cluster, Cells: i.Cells, Geometry: i.Geometry, IO: i.Rung, Direct: i.Direct, Uptime: a.uptime(),
 		Drives: []Drive{},
 	}
+	gauges := make(map[string]engine.DriveGauges)
+	for _, g := range a.opts.Store.Gauges().Drives {
+		gauges[g.ID] = g
+	}
 	for _, d := range i.Drives {
-		out.Drives = append(out.Drives, driveOf(d))
+		one, g := driveOf(d), gauges[d.ID]
+		one.ReadTime, one.WriteTime, one.Errors = g.ReadOps.Time.Seconds(), g.WriteOps.Time.Seconds(), g.ReadOps.Errors+g.WriteOps.Errors
+		one.Segments, one.Unused = g.Segments, g.Unused
+		out.Drives = append(out.Drives, one)
 	}
 	return out, nil
 }

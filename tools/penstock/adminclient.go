@@ -226,3 +226,10 @@ func (c *adminClient) refusal(response *http.Response) error {
 	}
 	return fail(err)
 }
+
+// printJSON writes a document that was put together here.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return fail(e.Encode(v))
+}

@@ -42,6 +42,7 @@ func newAdminCommand(p *process) *cobra.Command {
 		newAdminVerifyCommand(c, p.stderr),
 	)
 	cmd.AddCommand(newAdminNodeCommands(c)...)
+	cmd.AddCommand(newAdminTopCommand(c))
 	return cmd
 }
 
