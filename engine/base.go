@@ -118,11 +118,8 @@ func (b *base) apply(batch *journal.Batch) error {
 
 func (b *base) tryApply(batch *journal.Batch) error {
 	applied := make([]meta.Applied, len(batch.Records))
-	for i, r := range batch.Records {
-		applied[i] = meta.Applied{LSN: r.LSN, Loc: r.Loc, Payload: r.Payload}
-		if r.Origin != r.LSN {
-			applied[i].Origin = r.Origin // To the index, having one means to be a copy.
-		}
+	for i := range batch.Records {
+		applied[i] = appliedOf(&batch.Records[i])
 	}
 	if b.rebuild != nil {
 		for i := range applied {
@@ -137,12 +134,26 @@ func (b *base) tryApply(batch *journal.Batch) error {
 		return fmt.Errorf("apply LSN %d to %d: %w", batch.Records[0].LSN, batch.Position.LSN, err)
 	}
 	if len(effects.DeadVolumes) > 0 {
-		select {
-		case b.c.deaths <- struct{}{}:
-		default:
-		}
+		b.c.noteDeaths()
 	}
 	return nil
+}
+
+// appliedOf is a record as the index takes it.
+func appliedOf(r *journal.Record) meta.Applied {
+	a := meta.Applied{LSN: r.LSN, Loc: r.Loc, Payload: r.Payload}
+	if r.Origin != r.LSN {
+		a.Origin = r.Origin // To the index, having one means to be a copy.
+	}
+	return a
+}
+
+// noteDeaths has the recycler look for volumes that died.
+func (c *cell) noteDeaths() {
+	select {
+	case c.deaths <- struct{}{}:
+	default:
+	}
 }
 
 // needed reports whether the index counts anything in a journal volume. It is the journal's Needed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -20,8 +19,8 @@ var errGeometry = errors.New("the open volume has another geometry")
 
 // bulkWriter hands out room in the open bulk volume. Room is taken by bumping its tail.
 type bulkWriter struct {
-	set *volume.Set
-	log *slog.Logger
+	set   *volume.Set
+	spare bool // It may use the room that is kept free for compaction.
 
 	mu      sync.Mutex // Guards the fields below; never held across I/O.
 	vol     *volume.Volume
@@ -112,7 +111,11 @@ func (w *bulkWriter) current(ctx context.Context, use func(*volume.Volume) error
 
 // open creates the next volume. Whoever waits for call also waits for this goroutine.
 func (w *bulkWriter) open(ctx context.Context, call *openCall) {
-	vol, err := w.set.Create(ctx, volume.Bulk)
+	create := w.set.Create
+	if w.spare {
+		create = w.set.CreateSpare
+	}
+	vol, err := create(ctx, volume.Bulk)
 	w.mu.Lock()
 	if err == nil {
 		w.vol, w.tail = vol, vol.Start()
@@ -143,6 +146,7 @@ func (w *bulkWriter) isOpen(id meta.VolumeID) bool {
 type stripeJob struct {
 	stripe erasure.Stripe
 	code   *erasure.Code
+	writer *bulkWriter // Finds room for it.
 	sums   []uint64
 	hold   *ioring.Buf // The memory; nil when the garbage collector has it.
 
@@ -160,7 +164,7 @@ func (c *cell) newStripe(get getBuf, code *erasure.Code, rows int) (*stripeJob, 
 		return nil, err
 	}
 	j := newJob(layout, code, buf.Bytes())
-	j.hold = buf
+	j.hold, j.writer = buf, c.bulk
 	return j, nil
 }
 
@@ -197,7 +201,6 @@ func (j *stripeJob) release() {
 func (j *stripeJob) write(ctx context.Context, c *cell) {
 	defer close(j.done)
 	defer j.release()
-	c.front.Add(1)
 	if j.err = j.put(ctx, c); errors.Is(j.err, errGeometry) {
 		j.err = j.rewrite(ctx, c)
 	}
@@ -206,7 +209,7 @@ func (j *stripeJob) write(ctx context.Context, c *cell) {
 // put writes the stripe as it is encoded. It returns errGeometry when there is no volume of that geometry any more.
 func (j *stripeJob) put(ctx context.Context, c *cell) error {
 	for {
-		p, err := c.bulk.reserve(ctx, j.code, j.stripe.ColumnLen())
+		p, err := j.writer.reserve(ctx, j.code, j.stripe.ColumnLen())
 		if err != nil {
 			return err
 		}
@@ -217,7 +220,7 @@ func (j *stripeJob) put(ctx context.Context, c *cell) error {
 			j.placements = append(j.placements, p)
 			return nil
 		}
-		c.bulk.retire(p.vol)
+		j.writer.retire(p.vol)
 		p.release()
 		c.stats.stripeRetries.Add(1)
 	}
@@ -284,7 +287,7 @@ func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
 	}
 	rest := j.stripe.Data[:j.stripe.Length]
 	for len(rest) > 0 {
-		code, err := c.bulk.geometry(ctx)
+		code, err := j.writer.geometry(ctx)
 		if err != nil {
 			return err
 		}
@@ -299,6 +302,7 @@ func (j *stripeJob) rewrite(ctx context.Context, c *cell) error {
 			again, err = newJob(layout, code, drive.Aligned(int(layout.DataRunLen()+layout.ParityRunLen()))), nil
 		}
 		if err == nil {
+			again.writer = j.writer
 			n := copy(again.stripe.Data, rest)
 			if err = again.encode(int64(n)); err == nil {
 				err = again.put(ctx, c)

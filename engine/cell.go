@@ -44,10 +44,15 @@ type cell struct {
 	hung      map[drive.ID]bool    // Drives whose file systems hang; zero for a directory on none of them. Owned likewise.
 
 	bulk         *bulkWriter
+	cold         *bulkWriter   // For what compaction writes again: it has lived for a while, and will live on longer than what is new.
+	spare        *ioring.Arena // Memory of compaction.
+	compaction   *compaction
+	names        *keyLocks // Of the store: orders the changes of each bucket.
 	maxBlobUnits int
 	maxRecordLen int
 	spareRow     chan struct{} // Holds the token of whoever has the cell's one row of memory for rewriting.
 	full         atomic.Bool   // There is no room but the reserve. Kept by the recycler.
+	tight        atomic.Bool   // Nor is there of that, but the last journal volume, which is for compaction. Kept by the recycler.
 	locks        *keyLocks
 	uploads      *uploadGates
 	generations  *generations
@@ -90,9 +95,11 @@ type limits struct {
 	create     time.Duration // A drive is given up while a volume is made: longer, because taking space may wait for other work of the file system.
 	open       time.Duration // A drive that does not answer is given up at the start: longer still, because it may have to spin up.
 	stall      time.Duration // A drive on which a checkpoint or the index makes no progress is given up.
+	compact    time.Duration // Compaction looks whether there is something to do.
 	poll       time.Duration // The recycler looks at volumes that something still holds back.
 	look       time.Duration // It looks at all volumes.
 	flush      time.Duration // It flushes the index, at most so often.
+	leastGain  int64         // Compaction moves no volume to win less on each drive: so much is lost in rounding.
 	checkpoint time.Duration // The index is copied to other drives while it changes, which bounds the replay after the loss of its drive;
 	soonest    time.Duration // and at most so often when that would free space.
 	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
@@ -104,8 +111,8 @@ type limits struct {
 var defaultLimits = limits{
 	write: 4 * time.Second, hedge: 300 * time.Millisecond, hedgeLeast: 10 * time.Millisecond, read: 10 * time.Second,
 	fence: 1500 * time.Millisecond, create: 4500 * time.Millisecond, open: 10 * time.Second,
-	stall: 30 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
-	checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
+	stall: 30 * time.Second, compact: 5 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
+	leastGain: 64 << 10, checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
 	heal: time.Second, again: 5 * time.Second, settle: time.Minute,
 }
 
@@ -122,6 +129,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		locks:        newKeyLocks(),
 		uploads:      &uploadGates{gates: make(map[meta.UploadID]*uploadGate)},
 		generations:  newGenerations(),
+		compaction:   newCompaction(),
 		deaths:       make(chan struct{}, 1),
 		ledger:       newLedger(opts.Clock),
 	}
@@ -139,7 +147,7 @@ type journalSource struct{ set *volume.Set }
 func (c *cell) journalSource() journalSource { return journalSource{c.set} }
 
 func (s journalSource) Create(ctx context.Context) (journal.Volume, error) {
-	v, err := s.set.Create(ctx, volume.Journal)
+	v, err := s.set.CreateSpare(ctx, volume.Journal)
 	if err != nil {
 		return nil, err
 	}
@@ -202,12 +210,15 @@ func (c *cell) close(ctx context.Context) error {
 	if c.queue != nil {
 		errs = append(errs, c.queue.Close())
 	}
-	if c.arena != nil {
+	for _, arena := range []*ioring.Arena{c.arena, c.spare} {
+		if arena == nil {
+			continue
+		}
 		// With a buffer still in use the memory is left: whoever has it must not find it gone.
-		if in := c.arena.Stats().InUse; in > 0 {
+		if in := arena.Stats().InUse; in > 0 {
 			errs = append(errs, fmt.Errorf("%d bytes of buffers are still in use: a drive hangs, or a request has not ended", in))
 		} else {
-			errs = append(errs, c.arena.Close())
+			errs = append(errs, arena.Close())
 		}
 	}
 	return errors.Join(errs...)

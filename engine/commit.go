@@ -25,6 +25,9 @@ var (
 // It waits on no context of the caller's: a client that goes away while its record is under way gains nothing from an early return, and
 // the answer would be "unknown". The journal bounds the wait.
 func (b *base) commit(r meta.Record) error {
+	if err := b.checkTight(r.Kind()); err != nil {
+		return err
+	}
 	_, err := b.journal.Append(b.ctx, r.AppendTo(nil))
 	return b.commitError(err)
 }
@@ -74,6 +77,9 @@ func (b *base) commitPart(id meta.UploadID, part *meta.UploadPart, r *received) 
 }
 
 func (b *base) commitWith(head []byte, r *received) error {
+	if err := b.checkTight(meta.KindPutObject); err != nil {
+		return err
+	}
 	b.c.front.Add(1)
 	ticket, err := b.journal.AppendAsync(b.ctx, journal.Entry{Head: head, Body: r.inline()})
 	if err == nil {

@@ -79,9 +79,16 @@ func (s *Store) SetConfig(ctx context.Context, name, value string) error {
 			return storeError(op, "", "", err)
 		}
 	}
-	return storeError(op, "", "", s.setConfig(name, value))
+	return storeError(op, "", "", s.setConfig(ctx, name, value))
 }
 
-func (s *Store) setConfig(name, value string) error {
-	return s.cells[0].commit(&meta.Config{Name: name, Value: value})
+// setConfig sets a value under its lock: compaction must not write one again that is removed meanwhile.
+func (s *Store) setConfig(ctx context.Context, name, value string) error {
+	c := s.cells[0]
+	unlock, err := c.locks.lock(ctx, configLock(name))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return c.commit(&meta.Config{Name: name, Value: value})
 }

@@ -175,14 +175,13 @@ func TestPowerCut(t *testing.T) {
 	}
 	for range rounds {
 		n := []int{1, 2, 4, 6}[rng.IntN(4)]
-		t.Run(fmt.Sprintf("drives=%d", n), func(t *testing.T) { powerCut(t, rng, n) })
+		t.Run(fmt.Sprintf("drives=%d", n), func(t *testing.T) { powerCut(t, rng, n, testOptions(t, -1)) })
 	}
 }
 
-func powerCut(t *testing.T, rng *rand.Rand, n int) {
+func powerCut(t *testing.T, rng *rand.Rand, n int, opts Options) {
 	domain := drive.NewDomain(identities(n), 0, drive.DomainOptions{Seed: rng.Uint64()})
 	o := &oracle{acked: map[string]value{}, pending: map[string]value{}}
-	opts := testOptions(t, -1)
 	for life := range 4 {
 		s, err := openOn(t.Context(), opts, domain.Drives())
 		if err != nil {

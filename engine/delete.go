@@ -31,6 +31,7 @@ func (s *Store) Delete(ctx context.Context, bucket, key string, version VersionI
 		return Deleted{}, err
 	}
 	c := s.cellOf(b, key)
+	c.awaitTight(ctx)
 	if err := b.enter(op); err != nil {
 		return Deleted{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // errIndexDrive: the drive that the index lies on has failed as a drive of volumes.
 var errIndexDrive = errors.New("the drive of the index has failed")
 
-// supervise runs the recycler and replaces the base when it has failed, until ctx ends.
+// supervise runs the recycler and compaction, and replaces the base when it has failed, until ctx ends.
 //
 // The index is a view of the journal, so losing it costs time and nothing else: the newest checkpoint on another drive is restored
 // there, or, if there is none that can be used, an index is made anew, and the journal is replayed behind it, as at a start. Until then
@@ -26,6 +27,9 @@ func (c *cell) supervise(ctx context.Context) {
 		stopped := make(chan struct{})
 		go func() { // Ends with recycling.
 			defer close(stopped)
+			var both sync.WaitGroup
+			defer both.Wait()
+			both.Go(func() { newCompactor(b).run(recycling) })
 			newRecycler(b).run(recycling)
 		}()
 		err := c.watchBase(ctx, b)

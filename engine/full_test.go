@@ -46,8 +46,9 @@ func fillUp(t testing.TB, s *Store, prefix string, size int) map[string][]byte {
 func TestFull(t *testing.T) {
 	for _, size := range []int{1 << 20, 100_000} {
 		t.Run(fmt.Sprintf("size=%d", size), func(t *testing.T) {
-			drives := memDrivesOf(identities(4), drive.MemOptions{Queue: drive.NewMemQueue(0), Size: 64 << 20})
+			drives := memDrivesOf(identities(4), drive.MemOptions{Queue: drive.NewMemQueue(0), Size: 96 << 20})
 			opts := testOptions(t, -1)
+			opts.BulkSegment = MinBulkSegment
 			s := mustOpen(t, opts, drives)
 			defer func() { closeStore(t, s) }()
 			s.minPart = 0
@@ -58,7 +59,7 @@ func TestFull(t *testing.T) {
 			}
 			objects := fillUp(t, s, "x/", size)
 			if stored := len(objects) * size; stored < 20<<20 {
-				t.Errorf("full with %d bytes on four drives of 64 MiB each", stored)
+				t.Errorf("full with %d bytes on four drives of 96 MiB each", stored)
 			}
 			eventually(t, "the cell knows that it is full", s.cells[0].full.Load)
 			full := func(what string, err error) {
@@ -98,8 +99,8 @@ func TestFull(t *testing.T) {
 				delete(objects, key)
 			}
 			eventually(t, "there is room again", func() bool {
-				total, free := s.cells[0].set.Space() // What is freed later would come too late for the fill.
-				return !s.cells[0].full.Load() && free > total/2
+				total, free := s.cells[0].set.Space()
+				return free > total*3/4 && !s.cells[0].full.Load()
 			})
 			again := fillUp(t, s, "y/", size)
 			if len(again)*size < 15<<20 {

@@ -265,7 +265,11 @@ func (b *body) begin(get getBuf) {
 			much := min(n, c.windowLen(ext, off, c.rowBudget()))
 			if bytes, ok := c.cachedUnit(&ext, off, much); ok {
 				p.ready = window{bytes: bytes}
-			} else if p.stripe, p.err = c.startStripe(c.readMemory.try, ext, off, much); p.err == errNoBuffer {
+			} else {
+				c.front.Add(1)
+				p.stripe, p.err = c.startStripe(c.readMemory.try, ext, off, much)
+			}
+			if p.err == errNoBuffer {
 				if get == nil {
 					b.next = nil
 					return

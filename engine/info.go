@@ -122,6 +122,9 @@ type Stats struct {
 	HealedShards, HealedLen       uint64 // Shards made anew or moved, and bytes written for that.
 	MendedLen                     uint64 // Bytes written again in place.
 	ScrubLen, ScrubFound          uint64 // Bytes read by scrubbing, and what it has found: units and blocks that were not what was written.
+	CompactedVolumes              uint64 // Moved together: see CompactStatus.
+	CompactReadLen                uint64 // Bytes.
+	CompactWriteLen               uint64
 	Failovers                     uint64 // Times an index was replaced because it, its drive or the journal failed.
 }
 
@@ -162,6 +165,9 @@ func (s *Store) Stats() Stats {
 		t.MendedLen += uint64(c.stats.mendedLen.Load())
 		t.ScrubLen += uint64(c.scrubber.read.Load())
 		t.ScrubFound += uint64(c.scrubber.found.Load())
+		k := c.compaction.status()
+		t.CompactedVolumes += uint64(k.Volumes)
+		t.CompactReadLen, t.CompactWriteLen = t.CompactReadLen+uint64(k.ReadLen), t.CompactWriteLen+uint64(k.WriteLen)
 		t.Failovers += uint64(c.stats.failovers.Load())
 	}
 	return t

@@ -58,6 +58,22 @@ func (l *keyLocks) lock(ctx context.Context, key string) (unlock func(), err err
 	}
 }
 
+// tryLock takes the key if nobody holds or awaits it.
+func (l *keyLocks) tryLock(key string) (unlock func(), ok bool) {
+	shard := &l.shards[maphash.String(l.seed, key)%uint64(len(l.shards))]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if shard.locks[key] != nil {
+		return nil, false
+	}
+	k := &keyLock{ch: make(chan struct{}, 1), count: 1}
+	shard.locks[key] = k
+	return func() {
+		k.ch <- struct{}{}
+		shard.leave(key, k)
+	}, true
+}
+
 // lockBoth locks two keys, which may be the same, in an order that all callers share.
 func (l *keyLocks) lockBoth(ctx context.Context, a, b string) (unlock func(), err error) {
 	if a == b {

@@ -127,7 +127,7 @@ func (s *Store) saveLockTime() {
 	if !s.lockTime.used.Load() {
 		return
 	}
-	if err := s.setConfig(lockTimeConfig, strconv.FormatInt(s.lockTime.now().UnixMilli(), 10)); err != nil {
+	if err := s.setConfig(context.Background(), lockTimeConfig, strconv.FormatInt(s.lockTime.now().UnixMilli(), 10)); err != nil {
 		s.log.Warn("the time of locks was not kept", "error", err)
 	}
 }

@@ -52,6 +52,16 @@ func (g *uploadGates) shared(id meta.UploadID) (unlock func()) {
 	return func() { gate.RUnlock(); g.release(id, gate) }
 }
 
+// tryShared is shared if nobody completes or aborts the upload just now.
+func (g *uploadGates) tryShared(id meta.UploadID) (unlock func(), ok bool) {
+	gate := g.acquire(id)
+	if !gate.TryRLock() {
+		g.release(id, gate)
+		return nil, false
+	}
+	return func() { gate.RUnlock(); g.release(id, gate) }, true
+}
+
 // exclusive excludes everything else that concerns the upload.
 func (g *uploadGates) exclusive(id meta.UploadID) (unlock func()) {
 	gate := g.acquire(id)
@@ -321,6 +331,7 @@ func (s *Store) AbortUpload(ctx context.Context, bucket, key, id string) error {
 	if err != nil {
 		return err
 	}
+	c.awaitTight(ctx)
 	if err := b.enter(op); err != nil {
 		return err
 	}

@@ -86,6 +86,7 @@ func (s *Store) begin() error {
 	}
 	first.recovered = s.loadBuckets
 	for _, c := range s.cells {
+		c.names = s.names
 		c.run()
 	}
 	ctx, cancel := context.WithCancel(context.Background())

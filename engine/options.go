@@ -35,6 +35,12 @@ type Options struct {
 	// ScrubRate is how many bytes a second scrubbing may read in a cell; 0 means 100 MiB.
 	ScrubRate int64
 
+	// Compaction begins by itself when the waste in closed volumes is more than this share of what lives in them; 0 means
+	// DefaultCompactGarbage, and negative that it waits until the drives are full, or somebody asks. It reads and writes up to so many bytes a second
+	// of each cell, and less while requests use the drives; 0 means DefaultCompactRate. On full drives there is no limit.
+	CompactGarbage float64
+	CompactRate    int64
+
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
 

@@ -62,7 +62,6 @@ func waitUpTo(ctx context.Context, q *quota, limit time.Duration) getBuf {
 
 // startStripe begins to read object bytes [off, off+n) of an extent, which must lie in it.
 func (c *cell) startStripe(get getBuf, ext meta.Extent, off, n int64) (*stripeRead, error) {
-	c.front.Add(1)
 	vol := c.set.Get(ext.Volume)
 	if vol == nil {
 		return nil, fmt.Errorf("volume %s: no drive holds a segment of it: %w", volume.Name(ext.Volume), errUnreadable)

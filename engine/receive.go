@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -95,14 +94,6 @@ func (c *cell) admit(ctx context.Context, n int) (*ioring.Buf, error) {
 	ctx, cancel := context.WithTimeout(ctx, admissionWait)
 	defer cancel()
 	return c.smallMemory.get(ctx, n)
-}
-
-// checkFull refuses what would take room when there is none left but the reserve, which is for removals.
-func (c *cell) checkFull() error {
-	if c.full.Load() {
-		return fmt.Errorf("cell %d: %w", c.id, volume.ErrFull)
-	}
-	return nil
 }
 
 // receive reads a body of size bytes, or of unknown size if that is -1, and leaves it durable or inline. On an error nothing is left.
@@ -241,6 +232,7 @@ func (b *bulkReceiver) run(ctx context.Context) error {
 		}
 		ended = b.read == b.size || n < int64(len(job.stripe.Data)) // The latter when the size is unknown.
 		// The drives finish what has begun even when the client has gone: the buffer is theirs until then.
+		b.c.front.Add(1)
 		go job.write(context.WithoutCancel(ctx), b.c)
 		b.inFlight = append(b.inFlight, job)
 		if len(b.inFlight) > stripesInFlight {

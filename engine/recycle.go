@@ -10,6 +10,9 @@ import (
 	"penstock/meta"
 )
 
+// isOpen reports whether new stripes may still go to a bulk volume.
+func (c *cell) isOpen(id meta.VolumeID) bool { return c.bulk.isOpen(id) || c.cold.isOpen(id) }
+
 // recycler frees volumes that hold nothing live, and keeps checkpoints recent. One goroutine runs it and owns its fields. It serves one base.
 //
 // A dead volume is out of reach when (invariant: nothing may still need a segment that is recycled)
@@ -17,12 +20,14 @@ import (
 //   - the index, then looked at, counts no live byte in it;
 //   - every reader that may have found it in the index has gone;
 //   - the flushed index and every checkpoint know that it is dead, so that no restart begins from a state that refers to it;
-//   - for a journal volume with tombstones: no older journal volume is left that could hold what they kill.
+//   - for a journal volume with tombstones: no older journal volume is left that could hold what they kill, or compaction has
+//     written those that are needed again.
 type recycler struct {
 	c *cell
 	b *base
 
 	dead  map[meta.VolumeID]deadVolume
+	trims map[meta.VolumeID]trimmed
 	look  bool      // Some volume may have died since the last look at all of them.
 	again time.Time // When to look at all volumes in any case.
 
@@ -42,7 +47,7 @@ type deadVolume struct {
 func newRecycler(b *base) *recycler {
 	oldest := b.c.oldestCheckpoint()
 	return &recycler{
-		c: b.c, b: b, dead: make(map[meta.VolumeID]deadVolume), look: true,
+		c: b.c, b: b, dead: make(map[meta.VolumeID]deadVolume), trims: make(map[meta.VolumeID]trimmed), look: true,
 		checkpointed: time.Now(), checkpointLSN: oldest, oldest: oldest,
 	}
 }
@@ -60,7 +65,7 @@ func (r *recycler) run(ctx context.Context) {
 			continue // Deaths come in groups: look at the next tick.
 		case <-poll.C:
 		}
-		r.c.full.Store(r.c.set.Full(volume.Bulk))
+		r.c.lookAtRoom(r.b)
 		if err := r.round(ctx); err != nil {
 			r.complain(ctx, "dead volumes cannot be freed now", err)
 		}
@@ -89,6 +94,9 @@ func (r *recycler) round(ctx context.Context) error {
 		if err := r.find(); err != nil {
 			return err
 		}
+		if err := r.trim(); err != nil {
+			return err
+		}
 	}
 	r.wantCheckpoint = false
 	if len(r.dead) == 0 {
@@ -101,7 +109,7 @@ func (r *recycler) round(ctx context.Context) error {
 	if err := r.free(ctx, free); err != nil {
 		return err
 	}
-	if needFlush && (r.c.full.Load() || time.Since(r.flushed) >= r.c.limits.flush) {
+	if needFlush && (r.c.hurried() || time.Since(r.flushed) >= r.c.limits.flush) {
 		r.flushed = time.Now()
 		return r.flush(ctx)
 	}
@@ -130,7 +138,7 @@ func (r *recycler) find() error {
 		}
 		inUse, inJournal := journals[id]
 		switch {
-		case vol.Class() == volume.Bulk && r.c.bulk.isOpen(id), inUse:
+		case vol.Class() == volume.Bulk && r.c.isOpen(id), inUse:
 			continue
 		case vol.Class() == volume.Journal && !inJournal && vol.Epoch() == r.c.set.Epoch():
 			continue // The journal is about to open it, or to give it up itself.
@@ -142,7 +150,7 @@ func (r *recycler) find() error {
 		if err != nil {
 			return err
 		}
-		if used.Live > 0 || used.Tombstones > 0 && inJournal && id != oldest {
+		if used.Live > 0 || used.Tombstones > 0 && inJournal && id != oldest && !r.c.compaction.isMoved(id) {
 			continue
 		}
 		r.dead[id] = deadVolume{lsn: r.b.index.Position().LSN, generation: r.c.generations.advance()}
@@ -204,12 +212,14 @@ func (r *recycler) free(ctx context.Context, volumes []*volume.Volume) error {
 			return fmt.Errorf("volume %s: %w", volume.Name(vol.ID()), err)
 		}
 		delete(r.dead, vol.ID())
+		delete(r.trims, vol.ID())
+		r.c.compaction.forget(vol.ID())
 		r.c.stats.volumesFreed.Add(1)
 		if vol.Class() == volume.Journal {
 			r.look = true // Another one may be the oldest now.
 		}
 	}
-	r.c.full.Store(r.c.set.Full(volume.Bulk))
+	r.c.lookAtRoom(r.b)
 	return nil
 }
 
@@ -230,7 +240,7 @@ func (r *recycler) freeJournals(ctx context.Context, ids []meta.VolumeID) error 
 func (r *recycler) checkpointDue() bool {
 	age := time.Since(r.checkpointed)
 	switch {
-	case r.wantCheckpoint && r.c.full.Load():
+	case r.wantCheckpoint && r.c.hurried():
 		return age > r.c.limits.flush
 	case r.wantCheckpoint:
 		return age > r.c.limits.soonest

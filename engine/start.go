@@ -7,6 +7,7 @@ import (
 	"penstock/engine/drive"
 	"penstock/engine/volume"
 	"penstock/erasure"
+	"penstock/ioring"
 	"penstock/meta"
 )
 
@@ -25,9 +26,14 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 		return err
 	}
 	_, rest := splitMemory(memory)
+	spare := spareLen(len(c.drives))
+	if c.spare, err = ioring.NewArena(ioring.ArenaOptions{Size: spare, Node: -1, NoPrefault: true}); err != nil {
+		return fmt.Errorf("%d MiB for compaction: %w", spare>>20, err)
+	}
+	rest -= spare
 	c.cache = newBlobCache(rest / 3)
 	c.memory = indexMemory(rest - rest/3)
-	c.bulk = &bulkWriter{set: c.set}
+	c.bulk, c.cold = &bulkWriter{set: c.set}, &bulkWriter{set: c.set, spare: true}
 	b, err := c.recover(ctx, c.opts.RebuildIndex, "")
 	if err != nil {
 		return err
@@ -44,6 +50,16 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 	}
 	c.full.Store(c.set.Full(volume.Bulk))
 	return c.trimBulk(b)
+}
+
+// spareRows is how many rows the stripes have that compaction writes, at most, and what it reads at a time.
+const spareRows = 8
+
+// spareLen is how much memory compaction has on so many drives, which are touched only when needed: for the shards of a batch of the largest size, or a
+// stripe with what is read for it.
+func spareLen(drives int) int64 {
+	n := int64(min(drives, erasure.MaxShards))
+	return (n*(maxRecordLen+64<<10) + 8<<20) &^ (2<<20 - 1)
 }
 
 // memories are the shares of the index.

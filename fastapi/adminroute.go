@@ -58,6 +58,11 @@ func (r *request) routeAdmin() (*operation, error) {
 		}
 		return metricsOperation, nil
 	}
+	if r.srv.opts.AdminCertificates {
+		if state := r.ctx.TLSConnectionState(); state == nil || len(state.VerifiedChains) == 0 {
+			return nil, errAccessDenied.message("The administration API of this node serves only clients that show a certificate of an authority it trusts.")
+		}
+	}
 	route, args, allowed := admin.Match(string(r.ctx.Method()), strings.TrimPrefix(r.rawPath, admin.Prefix))
 	switch {
 	case route != nil:

@@ -132,9 +132,14 @@ func readContentMD5(h *headers) (string, error) {
 	return value, nil
 }
 
-// Read passes bytes on and hashes them.
+// Read passes bytes on and hashes them. It fills p where there is enough, as the longer the run that is hashed, the more uploads share the lanes.
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.src.Read(p)
+	n, err := 0, error(nil)
+	for n < len(p) && err == nil {
+		var more int
+		more, err = b.src.Read(p[n:])
+		n += more
+	}
 	if n > 0 {
 		b.md5.Write(p[:n])
 		if b.sha256 != nil {
@@ -154,7 +159,7 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) close() { b.r.received += b.wire.received }
 
 // minLaneLen is the length from which a body's MD5 shares lanes with others: meeting them costs more than hashing a short body.
-const minLaneLen = 8 << 10
+const minLaneLen = 4 << 10
 
 // newMD5 returns a hash for a body of size bytes.
 func (s *Server) newMD5(size int64) hash.Hash {

@@ -37,6 +37,8 @@ type Options struct {
 	Identities *iam.Directory // Required: who may use the store.
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
 	TrustedProxies []netip.Prefix
+	// AdminCertificates refuses calls of the administration API whose client has shown no certificate that TLSConfig has verified.
+	AdminCertificates bool
 	// OpenBuckets creates buckets as Amazon did before April 2023: their access control lists count, and public access is not blocked.
 	OpenBuckets bool
 
@@ -216,17 +218,23 @@ func (s *Server) newHTTP() *fasthttp.Server {
 	}
 }
 
-// Serve answers requests that come through ln until Shutdown. It may be called for several listeners.
-func (s *Server) Serve(ln net.Listener) error {
+// Serve answers requests that come through ln until Shutdown, with TLS if there is a configuration for it. It may be called for several
+// listeners.
+func (s *Server) Serve(ln net.Listener) error { return s.serve(ln, s.opts.TLSConfig) }
+
+// ServePlain is Serve without TLS.
+func (s *Server) ServePlain(ln net.Listener) error { return s.serve(ln, nil) }
+
+func (s *Server) serve(ln net.Listener, config *tls.Config) error {
 	own := newListener(ln, s.opts.MaxConns, s.log)
 	own.zeroCopy = s.opts.ZeroCopySend
 	s.mu.Lock()
 	s.listeners = append(s.listeners, own)
 	s.mu.Unlock()
-	if s.opts.TLSConfig == nil {
+	if config == nil {
 		return s.http.Serve(own)
 	}
-	config := s.opts.TLSConfig.Clone()
+	config = config.Clone()
 	if len(config.NextProtos) == 0 {
 		config.NextProtos = []string{"http/1.1"}
 	}

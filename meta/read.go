@@ -120,8 +120,11 @@ func (x *Index) GetDeleteMarker(bucket BucketID, key string) (o Object, found bo
 }
 
 func (x *Index) object(bucket BucketID, key string, version VersionID, read func(r *reader, o *Object)) (o Object, found bool, err error) {
-	if version == CurrentVersion {
-		return objectOf(x.db, bucket, key, version, read)
+	// One look is one state, and finds what nearly all look for: what is current. A snapshot is dear to close: Pebble looks for compactions then.
+	var room [objectKeyRoom]byte
+	o, found, err = versionAt(x.db, appendHeadKey(room[:0], spaceObject, bucket, key), key, read)
+	if err != nil || version == CurrentVersion || found && o.Version.same(version) {
+		return o, found, err
 	}
 	// The version may move from one space to another between the looks.
 	s := x.db.NewSnapshot()
@@ -197,6 +200,34 @@ func volumeExtentsOf(db pebble.Reader, volume VolumeID, f func(off int64, blob B
 		}
 		return f(int64(binary.BigEndian.Uint64(key[9:])), id), nil
 	})
+}
+
+// ExtentOwner is an entry of the reverse index.
+type ExtentOwner struct {
+	Off  int64
+	Blob BlobID
+}
+
+// ExtentsFrom returns up to limit extents of a bulk volume, in order of offset, from an offset on.
+func (x *Index) ExtentsFrom(volume VolumeID, from int64, limit int) (owners []ExtentOwner, err error) {
+	it, err := x.db.NewIter(prefixOptions(appendID(nil, spaceExtent, uint64(volume))))
+	if err != nil {
+		return nil, readError(err)
+	}
+	defer it.Close()
+	for valid := it.SeekGE(appendExtentKey(nil, volume, from)); valid && len(owners) < limit; valid = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return nil, readError(err)
+		}
+		r := view(value)
+		owner := ExtentOwner{Off: int64(be64(it.Key()[9:])), Blob: BlobID(r.uvarint())}
+		if !r.done() {
+			return nil, corruptEntry(it.Key())
+		}
+		owners = append(owners, owner)
+	}
+	return owners, readError(it.Error())
 }
 
 // LastExtent returns the extent that begins last in a bulk volume, and whether there is one.

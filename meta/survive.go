@@ -9,17 +9,18 @@ import "fmt"
 // carried along by itself: with the object named, a rebuild would bring that back once its tombstone has been dropped. For the same
 // reason nothing may remove an entity between the look at it and its relocation, see Subject.
 
-// Subject is the entity that a record puts or removes. While a record that puts it is relocated, it must be kept from changing.
+// Subject is the entity that a record puts. While the record is relocated, the entity must be kept from being removed.
 type Subject struct {
-	Bucket BucketID
-	Key    string   // Of an object; with Bucket.
-	Upload UploadID // Of an upload, or of a part.
-	Name   string   // Of a bucket or a config value.
+	Bucket     BucketID
+	Key        string // Of an object; with Bucket.
+	Upload     UploadID
+	BucketName string
+	Config     string
 }
 
 // SubjectOf returns what a record is about. The zero Subject means that the record may be relocated at any time: it removes something,
-// which its origin keeps from harming what is newer, or it is about blobs alone, which a rebuild drops when nothing references them, or
-// it is an entry of the heal ledger: should a rebuild bring back one that was done with, the shard is found whole.
+// which its origin keeps from harming what is newer; or it puts what is nothing by itself, which a rebuild drops when its upload has gone, or
+// whatever referenced it; or it is an entry of the heal ledger: should a rebuild bring back one that was done with, the shard is found whole.
 func SubjectOf(payload []byte) (s Subject, err error) {
 	k, r, err := openRecord(payload)
 	if err != nil {
@@ -27,16 +28,16 @@ func SubjectOf(payload []byte) (s Subject, err error) {
 	}
 	switch k {
 	case KindPutBucket:
-		s.Name = r.bucket().Name
+		s.BucketName = r.bucket().Name
 	case KindPutObject:
 		s.Bucket, s.Key = BucketID(r.uvarint()), r.strMax(MaxKeyLen)
-	case KindCreateUpload, KindPutPart:
+	case KindCreateUpload:
 		s.Upload = r.uploadID()
 	case KindCompleteUpload:
 		r.uploadID()
 		s.Bucket, s.Key = BucketID(r.uvarint()), r.strMax(MaxKeyLen)
 	case KindConfig:
-		s.Name = r.strMax(MaxNameLen)
+		s.Config = r.strMax(MaxNameLen)
 	}
 	if !r.ok() {
 		return s, malformed(k)

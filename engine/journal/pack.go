@@ -1,6 +1,10 @@
 package journal
 
-import "penstock/erasure"
+import (
+	"math"
+
+	"penstock/erasure"
+)
 
 // packer decides where the records of a batch lie. It only counts; bytes are copied once the batch is complete.
 //
@@ -55,6 +59,16 @@ func (p *packer) add(n int) (place, bool) {
 	p.count++
 	p.bytes += n
 	return place{best, off}, true
+}
+
+// BatchLen returns how much of every drive a batch takes that holds records of these lengths, on k data shards.
+func BatchLen(k int, lens []int) int {
+	var p packer
+	p.reset(k, 0, 0, math.MaxInt, math.MaxInt)
+	for _, n := range lens {
+		p.add(framedLen(n))
+	}
+	return p.max
 }
 
 // mem returns the memory that the batch takes.

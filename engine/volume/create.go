@@ -19,6 +19,15 @@ const prepareRetry = time.Second
 // ErrFull and ErrNoDrives say why there can be none. If ctx ends while another volume is being
 // made, Create returns its error.
 func (s *Set) Create(ctx context.Context, c Class) (*Volume, error) {
+	return s.createFor(ctx, c, false)
+}
+
+// CreateSpare is Create for compaction, which may use the room that is kept free for it, and for the journal, in which compaction writes.
+func (s *Set) CreateSpare(ctx context.Context, c Class) (*Volume, error) {
+	return s.createFor(ctx, c, true)
+}
+
+func (s *Set) createFor(ctx context.Context, c Class, spare bool) (*Volume, error) {
 	if c != Journal && c != Bulk {
 		panic(fmt.Sprintf("volume: Create of %v", c))
 	}
@@ -35,7 +44,7 @@ func (s *Set) Create(ctx context.Context, c Class) (*Volume, error) {
 	v := s.takePrepared(c)
 	if v == nil {
 		var err error
-		if v, err = s.make(c); err != nil {
+		if v, err = s.make(c, spare); err != nil {
 			return nil, fmt.Errorf("create %v volume: %w", c, err)
 		}
 	}
@@ -69,7 +78,7 @@ func (s *Set) Prepare(c Class) {
 	s.tasks.Go(func() {
 		s.creating <- struct{}{}
 		plan := s.plans.Load()
-		v, err := s.make(c)
+		v, err := s.make(c, false)
 		<-s.creating
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -99,10 +108,10 @@ func (s *Set) takePrepared(c Class) *Volume {
 }
 
 // make makes a volume. The caller holds the token.
-func (s *Set) make(c Class) (*Volume, error) {
+func (s *Set) make(c Class, spare bool) (*Volume, error) {
 	full := make(map[*member]bool)
 	for {
-		k, members, err := s.plan(c, s.sample(), full)
+		k, members, err := s.plan(c, s.sample(), full, spare)
 		if err != nil {
 			return nil, err
 		}

@@ -22,8 +22,9 @@ type Options struct {
 	// Lengths of new segments, multiples of 4 KiB; 0 chooses by the drives, see defaultLengths.
 	JournalLen, BulkLen int64
 
-	// Reserve is how many journal volumes must still find room after a bulk volume was made, so that
-	// deletes, which write records, go on when the store is full. 0 means 2.
+	// Reserve is how many journal volumes must still find room after a bulk volume was made, and one bulk volume
+	// besides: so that on full drives deletes go on, which write records, and compaction, which moves what lives before it
+	// frees what does not. Compaction's own bulk volumes leave room for the last of them alone. 0 means 3.
 	Reserve int
 
 	// Timeout is when a drive that has not answered is given up: for a header, a new segment or a look
@@ -64,7 +65,7 @@ func (o *Options) check() error {
 		}
 	}
 	if o.Reserve == 0 {
-		o.Reserve = 2
+		o.Reserve = 3
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 30 * time.Second

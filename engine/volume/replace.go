@@ -151,7 +151,7 @@ func (r *Replacement) choose(space *spaceSample, length int64, opts ReplaceOptio
 		id := m.drive.ID()
 		_, raw := space.of(m)
 		switch {
-		case !m.usable(), used[id], full[m], !s.hasRoomFor(space, m, v.Class(), length):
+		case !m.usable(), used[id], full[m], !s.hasRoomFor(space, m, v.Class(), length, false):
 			continue
 		case !opts.Target.IsZero():
 			if id != opts.Target {

@@ -93,25 +93,28 @@ func (s *Set) length(c Class) int64 {
 	return s.bulkLen
 }
 
-// hasRoom reports whether a member can take another segment of the class. Bulk leaves room for the
-// journal, and both for the index. The caller holds s.mu.
-func (s *Set) hasRoom(space *spaceSample, m *member, c Class) bool {
-	return s.hasRoomFor(space, m, c, s.length(c))
+// hasRoom reports whether a member can take another segment of the class. Bulk leaves the reserve, and all but what is for compaction leave
+// the last journal volume; both leave room for the index. The caller holds s.mu.
+func (s *Set) hasRoom(space *spaceSample, m *member, c Class, spare bool) bool {
+	return s.hasRoomFor(space, m, c, s.length(c), spare)
 }
 
 // hasRoomFor is hasRoom for a segment of the given length.
-func (s *Set) hasRoomFor(space *spaceSample, m *member, c Class, length int64) bool {
+func (s *Set) hasRoomFor(space *spaceSample, m *member, c Class, length int64, spare bool) bool {
 	total, raw := space.of(m)
-	spare := raw + m.freeLen() - length - indexRoom(total)
-	if c == Bulk {
-		spare -= int64(s.opts.Reserve) * s.journalLen
+	left := raw + m.freeLen() - length - indexRoom(total)
+	switch {
+	case c == Bulk && !spare:
+		left -= int64(s.opts.Reserve)*s.journalLen + s.bulkLen
+	case c == Bulk || !spare:
+		left -= s.journalLen
 	}
-	return spare >= 0
+	return left >= 0
 }
 
 // plan chooses k, m and the drives of the next volume of a class, in shard order. Drives in full
-// are taken to have no room.
-func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool) (k int, members []*member, err error) {
+// are taken to have no room. spare says that the volume is compaction's.
+func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool, spare bool) (k int, members []*member, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	type candidate struct {
@@ -126,7 +129,7 @@ func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool) (k int, m
 			continue
 		}
 		healthy++
-		if _, raw := space.of(m); !full[m] && s.hasRoom(space, m, c) {
+		if _, raw := space.of(m); !full[m] && s.hasRoom(space, m, c, spare) {
 			candidates = append(candidates, candidate{member: m, free: raw + m.freeLen()})
 		}
 	}
@@ -170,8 +173,28 @@ func (s *Set) Space() (total, free int64) {
 	return total, free
 }
 
+// Journals returns how many more journal volumes find room, on as few drives as parity allows. It may be a second late.
+func (s *Set) Journals() int {
+	space := s.sampled()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var counts []int
+	for _, m := range s.all() {
+		if m.usable() {
+			total, raw := space.of(m)
+			counts = append(counts, int(max(0, raw+m.freeLen()-indexRoom(total))/s.journalLen))
+		}
+	}
+	k, m := Geometry(len(counts), s.opts.Parity)
+	if k == 0 {
+		return 0
+	}
+	slices.SortFunc(counts, func(a, b int) int { return cmp.Compare(b, a) })
+	return counts[m]
+}
+
 // Full reports whether there is no room for another volume of a class. It may be a second late.
 func (s *Set) Full(c Class) bool {
-	_, _, err := s.plan(c, s.sampled(), nil)
+	_, _, err := s.plan(c, s.sampled(), nil, false)
 	return err != nil
 }

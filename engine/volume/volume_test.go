@@ -432,23 +432,32 @@ func TestFull(t *testing.T) {
 		}
 		volumes = append(volumes, v)
 	}
-	// 64 segments' room less one for the index (a 64th) and one for two journals.
-	if len(volumes) != 62 {
-		t.Errorf("%d bulk volumes found room, want 62", len(volumes))
+	// 64 segments' room less one for the index (a 64th), one for compaction and one and a half for three journals.
+	if len(volumes) != 60 {
+		t.Errorf("%d bulk volumes found room, want 60", len(volumes))
 	}
 	if _, err := s.Create(ctx, volume.Bulk); !errors.Is(err, volume.ErrFull) {
 		t.Fatalf("Create of a bulk volume too many: %v", err)
 	}
-	journals := []*volume.Volume{create(t, s, volume.Journal), create(t, s, volume.Journal)}
-	if _, err := s.Create(ctx, volume.Journal); !errors.Is(err, volume.ErrFull) {
-		t.Errorf("Create of a third journal volume: %v", err)
+	if _, err := s.CreateSpare(ctx, volume.Bulk); err != nil {
+		t.Fatalf("Create of compaction's bulk volume: %v", err)
 	}
-	for _, v := range volumes[:2] {
+	var journals []*volume.Volume
+	for range 3 {
+		journals = append(journals, create(t, s, volume.Journal))
+	}
+	if _, err := s.Create(ctx, volume.Journal); !errors.Is(err, volume.ErrFull) || !s.Full(volume.Journal) {
+		t.Errorf("Create of a fourth journal volume: %v", err)
+	}
+	if _, err := s.CreateSpare(ctx, volume.Journal); err != nil {
+		t.Errorf("Create of the last journal volume: %v", err)
+	}
+	for _, v := range volumes[:4] {
 		if err := s.Free(v); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// What is freed serves the journal first: of two segments one covers its reserve.
+	// What is freed serves the reserve first.
 	create(t, s, volume.Bulk)
 	if _, err := s.Create(ctx, volume.Bulk); !errors.Is(err, volume.ErrFull) {
 		t.Errorf("Create of a bulk volume without a reserve: %v", err)

@@ -21,8 +21,12 @@ type Certificate struct {
 	Serial            *big.Int
 }
 
-// NewCertificate makes a certificate and writes tls.crt and tls.key to dir, replacing what is there.
-func NewCertificate(dir string) (*Certificate, error) {
+// NewCertificate makes a certificate, for the host names of the loopback interface unless others are given, and writes tls.crt and
+// tls.key to dir, replacing what is there. Clients may show it, too.
+func NewCertificate(dir string, hosts ...string) (*Certificate, error) {
+	if len(hosts) == 0 {
+		hosts = []string{"localhost", "*.localhost"}
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -37,10 +41,10 @@ func NewCertificate(dir string) (*Certificate, error) {
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true, // Its own authority: OpenSSL refuses to trust it otherwise.
-		DNSNames:              []string{"localhost", "*.localhost"},
+		DNSNames:              hosts,
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)

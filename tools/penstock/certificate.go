@@ -19,7 +19,7 @@ type certificate struct {
 	certFile, keyFile string
 
 	loaded atomic.Pointer[tls.Certificate]
-	seen   [2]fileState // Owned by watch, once it runs.
+	seen   [2]fileState // Owned by certificates.watch, once it runs.
 }
 
 // fileState tells whether a file is still the one that was read. The inode is part of it: a renewed certificate is
@@ -47,50 +47,31 @@ func (c *certificate) load() error {
 	return nil
 }
 
-// config is the TLS configuration of the listeners. It offers HTTP/1.1 alone, the only protocol served.
-func (c *certificate) config() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.loaded.Load(), nil
-		},
+// refresh loads the certificate again if its files changed, or if somebody asked. A pair that does not load, because half of it is
+// written so far or because it is wrong, is reported and the old one stays.
+func (c *certificate) refresh(asked bool, logger *slog.Logger) {
+	now := c.look()
+	if now == c.seen && !asked {
+		return
 	}
+	c.seen = now
+	if err := c.load(); err != nil {
+		logger.Error("certificate not loaded, the one before stays in use", "err", err)
+		return
+	}
+	logger.Info("certificate loaded", "file", c.certFile)
 }
 
-// watch loads the certificate again whenever tick finds its files changed, and whenever hup asks, until stop. A pair
-// that does not load, because half of it is written so far or because it is wrong, is reported and the old one stays.
-func (c *certificate) watch(stop <-chan struct{}, tick <-chan time.Time, hup <-chan os.Signal, logger *slog.Logger) {
-	for {
-		asked := false
-		select {
-		case <-stop:
-			return
-		case <-tick:
-		case <-hup:
-			asked = true
-		}
-		now := c.look()
-		if now == c.seen && !asked {
-			continue
-		}
-		c.seen = now
-		if err := c.load(); err != nil {
-			logger.Error("certificate not loaded, the one before stays in use", "err", err)
-			continue
-		}
-		logger.Info("certificate loaded", "file", c.certFile)
-	}
-}
+// look describes both files as they are now.
+func (c *certificate) look() [2]fileState { return [2]fileState{lookAt(c.certFile), lookAt(c.keyFile)} }
 
-// look describes both files as they are now; one that cannot be seen is all zero.
-func (c *certificate) look() (states [2]fileState) {
-	for i, name := range []string{c.certFile, c.keyFile} {
-		if info, err := os.Stat(name); err == nil {
-			states[i] = fileState{info.Size(), inode(info), info.ModTime()}
-		}
+// lookAt describes a file as it is now; one that cannot be seen is all zero.
+func lookAt(name string) fileState {
+	info, err := os.Stat(name)
+	if err != nil {
+		return fileState{}
 	}
-	return states
+	return fileState{info.Size(), inode(info), info.ModTime()}
 }
 
 func inode(info os.FileInfo) int64 {

@@ -24,7 +24,7 @@ func TestCertificateReload(t *testing.T) {
 		return made.Serial
 	}
 	first := renew()
-	c, err := loadCertificate(dir+"/tls.crt", dir+"/tls.key")
+	c, err := loadCertificates([]string{dir + "/tls.crt"}, []string{dir + "/tls.key"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

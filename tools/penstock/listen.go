@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"syscall"
 
@@ -10,6 +13,49 @@ import (
 
 	"penstock/numa"
 )
+
+// A door is a listener, and what is spoken through it.
+type door struct {
+	net.Listener
+	secure *tls.Config // nil is plain HTTP.
+}
+
+// endpoint is the URL to reach the node at from this machine.
+func (d door) endpoint() string { return endpointOf(d.Addr(), d.secure != nil) }
+
+// openDoors opens those of the settings: HTTPS at --tls-address and HTTP at --address, or where that is not given, one of them at --address.
+func (s *settings) openDoors(ctx context.Context, topology numa.Topology, secure *tls.Config, logger *slog.Logger) ([]door, error) {
+	var doors []door
+	open := func(address string, secure *tls.Config) error {
+		listeners, err := listen(ctx, address, topology)
+		if steer, ok := errors.AsType[*notSteered](err); ok {
+			logger.Warn("connections are spread over NUMA nodes by hash", "err", steer.err)
+		} else if err != nil {
+			return err
+		}
+		for _, l := range listeners {
+			doors = append(doors, door{l, secure})
+		}
+		return nil
+	}
+	var err error
+	if s.tlsAddress == "" {
+		err = open(s.address, secure)
+	} else if err = open(s.address, nil); err == nil {
+		err = open(s.tlsAddress, secure)
+	}
+	if err != nil {
+		closeDoors(doors)
+		return nil, err
+	}
+	return doors, nil
+}
+
+func closeDoors(doors []door) {
+	for _, d := range doors {
+		d.Close()
+	}
+}
 
 // listen opens the listeners for address: one, or on a machine with several NUMA nodes one for each that has CPUs, so that a
 // connection is taken up where its packets arrive.

@@ -35,7 +35,8 @@ type store interface {
 // A front is the S3 front end. Serve may be called for several listeners and returns when its listener is closed;
 // Shutdown closes all of them and waits for the requests in flight until ctx ends.
 type front interface {
-	Serve(net.Listener) error
+	Serve(net.Listener) error      // With TLS, if the front end has a certificate,
+	ServePlain(net.Listener) error // and without it.
 	Shutdown(ctx context.Context) error
 }
 
@@ -53,7 +54,7 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	s.setMemory(node)
 	tuneRuntime(s.memory, p.getenv)
 
-	signals := watchSignals(ctx, s.tlsCert != "", logger)
+	signals := watchSignals(ctx, len(s.tlsCert) > 0, logger)
 	defer signals.stop()
 	controls.stop = signals.end
 	ctx = signals.ctx
@@ -62,14 +63,12 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	if err != nil {
 		return err
 	}
-	listeners, err := listen(ctx, s.address, topology)
-	if steer, ok := errors.AsType[*notSteered](err); ok {
-		logger.Warn("connections are spread over NUMA nodes by hash", "err", steer.err)
-	} else if err != nil {
+	doors, err := s.openDoors(ctx, topology, tlsConfig, logger)
+	if err != nil {
 		return fail(err)
 	}
-	defer closeAll(listeners)
-	starting := serveStarting(listeners, tlsConfig)
+	defer closeDoors(doors)
+	starting := serveStarting(doors)
 
 	n, err := openNode(ctx, s, p, topology, tlsConfig, controls, logger)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -82,12 +81,16 @@ func serve(ctx context.Context, s *settings, p *process) error {
 	if err := starting.handOver(); err != nil {
 		return errors.Join(fail(err), n.store.Close(context.WithoutCancel(ctx)))
 	}
-	served := make(chan error, len(listeners))
-	for _, listener := range listeners {
-		go func() { served <- n.front.Serve(listener) }()
+	served := make(chan error, len(doors))
+	for _, d := range doors {
+		serve := n.front.Serve
+		if d.secure == nil {
+			serve = n.front.ServePlain
+		}
+		go func() { served <- serve(d.Listener) }()
 	}
-	endpoint := endpointOf(listeners[0].Addr(), s.tlsCert != "")
-	logReady(logger, endpoint, n.store.Info(), s, time.Since(started))
+	endpoint := doors[0].endpoint()
+	logReady(logger, endpoint, doors, n.store.Info(), s, time.Since(started))
 	if err := showStart(p, endpoint, s.announcedRegion(), n.root, n.fresh); err != nil {
 		logger.Warn("start message not shown", "err", err)
 	}
@@ -188,21 +191,21 @@ func (s *settings) setMemory(node numa.Node) {
 	}
 }
 
-// tlsConfig is the configuration of the listeners, nil for plain HTTP. Its certificate follows the files.
+// tlsConfig is the configuration of HTTPS listeners, nil if there are none. Its certificates follow the files.
 func (s *settings) tlsConfig(signals *signals, logger *slog.Logger) (*tls.Config, error) {
-	if s.tlsCert == "" {
+	if len(s.tlsCert) == 0 {
 		return nil, nil
 	}
-	certificate, err := loadCertificate(s.tlsCert, s.tlsKey)
+	certificates, err := loadCertificates(s.tlsCert, s.tlsKey, s.adminClientCA)
 	if err != nil {
 		return nil, err
 	}
 	tick := time.NewTicker(certificateCheck)
 	go func() {
 		defer tick.Stop()
-		certificate.watch(signals.ctx.Done(), tick.C, signals.hup, logger)
+		certificates.watch(signals.ctx.Done(), tick.C, signals.hup, logger)
 	}()
-	return certificate.config(), nil
+	return certificates.config(), nil
 }
 
 // endpointOf is the URL to reach the node at from this machine.
@@ -222,7 +225,7 @@ func endpointOf(addr net.Addr, secure bool) string {
 }
 
 // logReady is the one line that says that every request is served from here on, and by what.
-func logReady(logger *slog.Logger, endpoint string, info engine.Info, s *settings, took time.Duration) {
+func logReady(logger *slog.Logger, endpoint string, doors []door, info engine.Info, s *settings, took time.Duration) {
 	var ok, missing []string
 	for _, drive := range info.Drives {
 		if drive.State == "ok" {
@@ -234,6 +237,9 @@ func logReady(logger *slog.Logger, endpoint string, info engine.Info, s *setting
 	attrs := []any{
 		"endpoint", endpoint, "drives", len(ok), "geometry", info.Geometry, "io", info.Rung, "direct", info.Direct,
 		"cells", info.Cells, "memory", formatSize(s.memory), "cluster", info.Cluster, "startup", took.Round(time.Millisecond).String(),
+	}
+	if other := doors[len(doors)-1].endpoint(); other != endpoint {
+		attrs = append(attrs, "https", other)
 	}
 	if len(missing) > 0 {
 		attrs = append(attrs, "missing", missing)

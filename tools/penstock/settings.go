@@ -54,8 +54,10 @@ type settings struct {
 	trustedProxies []netip.Prefix
 	newBuckets     string // "private" or "open".
 
-	tlsCert string
-	tlsKey  string
+	tlsAddress    string // "" = TLS at address, if there is a certificate.
+	tlsCert       []string
+	tlsKey        []string
+	adminClientCA string // "" = administrators need no certificate.
 
 	zeroCopySend string // "on" or "off".
 
@@ -103,8 +105,11 @@ func newSettings() (*settings, *pflag.FlagSet) {
 		"believe X-Forwarded-For and X-Forwarded-Proto of proxies in this network; may be given again")
 	flags.Var(choiceValue(&s.newBuckets, "private", "open"), "new-buckets",
 		"private: as with Amazon today, public access is blocked and access control lists mean nothing until somebody changes that; open: neither, as before 2023")
-	flags.Var(textValue(&s.tlsCert, "FILE"), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes")
-	flags.Var(textValue(&s.tlsKey, "FILE"), "tls-key", "private key in PEM for --tls-cert")
+	flags.Var(filesValue(&s.tlsCert), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes; may be given again for other host names")
+	flags.Var(filesValue(&s.tlsKey), "tls-key", "private key in PEM for --tls-cert")
+	flags.Var(addressValue(&s.tlsAddress), "tls-address", "serve HTTPS here and plain HTTP at --address (default: HTTPS at --address if there is a certificate)")
+	flags.Var(textValue(&s.adminClientCA, "FILE"), "admin-client-ca",
+		"authorities in PEM; the administration API then serves only clients with a certificate of theirs")
 	flags.Var(choiceValue(&s.zeroCopySend, "off", "on"), "zero-copy-send",
 		"on sends large bodies from where they lie, without TLS; a connection stops it when it sees that the kernel copies after all")
 	flags.Var(choiceValue(&s.metrics, "admin", "open"), "metrics",
@@ -134,8 +139,12 @@ func (s *settings) check() error {
 	case s.parity >= len(s.drives):
 		return fmt.Errorf("--parity %d needs more than %s: parity and at least one data shard lie on different drives",
 			s.parity, plural(len(s.drives), "drive"))
-	case (s.tlsCert == "") != (s.tlsKey == ""):
-		return fmt.Errorf("--tls-cert and --tls-key go together: one is set, the other is not")
+	case len(s.tlsCert) != len(s.tlsKey):
+		return fmt.Errorf("--tls-cert and --tls-key go together: there are %d of one and %d of the other", len(s.tlsCert), len(s.tlsKey))
+	case len(s.tlsCert) == 0 && s.tlsAddress != "":
+		return fmt.Errorf("--tls-address needs --tls-cert and --tls-key")
+	case len(s.tlsCert) == 0 && s.adminClientCA != "":
+		return fmt.Errorf("--admin-client-ca needs --tls-cert and --tls-key: without TLS clients show no certificates")
 	}
 	return nil
 }
@@ -172,6 +181,17 @@ func textValue(p *string, kind string) *value {
 			return fmt.Errorf("is empty")
 		}
 		*p = s
+		return nil
+	}}
+}
+
+// filesValue adds a file each time.
+func filesValue(p *[]string) *value {
+	return &value{kind: "FILE", list: true, text: func() string { return strings.Join(*p, ",") }, set: func(s string) error {
+		if s == "" {
+			return fmt.Errorf("is empty")
+		}
+		*p = append(*p, s)
 		return nil
 	}}
 }

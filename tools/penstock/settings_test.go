@@ -61,7 +61,7 @@ func TestPrecedence(t *testing.T) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		row, ok := table[f.Name]
 		if !ok {
-			if !slices.Contains([]string{"config", "tls-cert", "tls-key"}, f.Name) { // Tested on their own.
+			if !slices.Contains([]string{"config", "tls-cert", "tls-key", "tls-address", "admin-client-ca"}, f.Name) { // Tested on their own.
 				t.Errorf("flag --%s has no row in this test", f.Name)
 			}
 			return
@@ -101,7 +101,7 @@ func TestPrecedence(t *testing.T) {
 	})
 
 	s, err := settle(t, "/a --tls-key "+cert, env{"PENSTOCK_TLS_CERT": cert}, "tls-key: other\n")
-	if err != nil || s.tlsCert != cert || s.tlsKey != cert {
+	if err != nil || !slices.Equal(s.tlsCert, []string{cert}) || !slices.Equal(s.tlsKey, []string{cert}) {
 		t.Errorf("certificate and key: got %q, %q, %v", s.tlsCert, s.tlsKey, err)
 	}
 }
@@ -169,6 +169,9 @@ func TestMistakes(t *testing.T) {
 		{"/a --domain 10.0.0.1", nil, "", "not a domain"},
 		{"/a --tls-cert x", nil, "", "go together"},
 		{"/a --tls-key x", nil, "", "go together"},
+		{"/a --tls-cert x --tls-cert y --tls-key x", nil, "", "2 of one and 1 of the other"},
+		{"/a --tls-address :9443", nil, "", "--tls-address needs"},
+		{"/a --admin-client-ca x", nil, "", "--admin-client-ca needs"},
 		{"/a --index-dir=", nil, "", "is empty"},
 		{"/a --nonsense", nil, "", "--nonsense"},
 		{"/a /a", nil, "", "named twice"},
@@ -187,7 +190,7 @@ func TestMistakes(t *testing.T) {
 		{"/a", nil, "\nparity: [1]", ":2: parity: want one plain value"},
 		{"/a", nil, "parity:", ":1: parity: want one plain value"},
 		{"/a", nil, "\n\nparity: lots", `:3: parity: "lots" is not`},
-		{"/a", nil, "tls-cert: {a: b}", ":1: tls-cert: want one plain value"},
+		{"/a", nil, "index-dir: {a: b}", ":1: index-dir: want one plain value"},
 		{"", nil, "drives: {a: b}", ":1: drives: want a list"},
 		{"", nil, "drives:\n  - /a\n  - [/b]\n", "item in line 3"},
 		{"", nil, "parity: 0\ndrives: /d{1..2}\n", `:2: drive "/d{1..2}"`},

@@ -29,24 +29,23 @@ type starting struct {
 	done      chan struct{} // One value for each listener whose Serve returned.
 }
 
-// serveStarting begins to answer on the listeners, with TLS unless tlsConfig is nil. They must have deadlines, as those
-// of TCP have.
-func serveStarting(listeners []net.Listener, tlsConfig *tls.Config) *starting {
+// serveStarting begins to answer at the doors. Their listeners must have deadlines, as those of TCP have.
+func serveStarting(doors []door) *starting {
 	s := &starting{
-		listeners: listeners,
 		server: &http.Server{
 			Handler:           http.HandlerFunc(answerStarting),
 			ReadHeaderTimeout: 5 * time.Second,
 			MaxHeaderBytes:    16 << 10,
 			ErrorLog:          log.New(io.Discard, "", 0), // What early clients do wrong is theirs to see.
 		},
-		done: make(chan struct{}, len(listeners)),
+		done: make(chan struct{}, len(doors)),
 	}
 	s.server.SetKeepAlivesEnabled(false) // No connection outlives this server: each belongs to the next one.
-	for _, listener := range listeners {
-		var lent net.Listener = lent{listener}
-		if tlsConfig != nil {
-			lent = tls.NewListener(lent, tlsConfig)
+	for _, d := range doors {
+		s.listeners = append(s.listeners, d.Listener)
+		var lent net.Listener = lent{d.Listener}
+		if d.secure != nil {
+			lent = tls.NewListener(lent, d.secure)
 		}
 		go func() {
 			s.server.Serve(lent) // Its error is always that of hand-over.

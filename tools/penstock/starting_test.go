@@ -33,14 +33,14 @@ func TestStarting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := loadCertificate(certificate.CertFile, certificate.KeyFile)
+	loaded, err := loadCertificates([]string{certificate.CertFile}, []string{certificate.KeyFile}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for scheme, config := range map[string]*tls.Config{"http": nil, "https": loaded.config()} {
 		t.Run(scheme, func(t *testing.T) {
 			listener := listenForTest(t)
-			s := serveStarting([]net.Listener{listener}, config)
+			s := serveStarting([]door{{listener, config}})
 			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: certificate.Pool}}
 			defer transport.CloseIdleConnections()
 			client := &http.Client{Transport: transport}

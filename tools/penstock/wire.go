@@ -46,8 +46,9 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 		Metrics:    fastapi.Metrics{Open: s.metrics == "open", Token: s.metricsToken},
 		Identities: identities,
 
-		TrustedProxies: s.trustedProxies,
-		OpenBuckets:    s.newBuckets == "open",
+		TrustedProxies:    s.trustedProxies,
+		AdminCertificates: s.adminClientCA != "",
+		OpenBuckets:       s.newBuckets == "open",
 
 		ZeroCopySend: s.zeroCopySend == "on",
 
