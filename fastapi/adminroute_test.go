@@ -2,6 +2,7 @@ package fastapi
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -23,6 +24,24 @@ func (a fakeAdmin) Info() engine.Info {
 	a.enter("Info", "")
 	a.mu.Unlock()
 	return engine.Info{Cluster: "c", Geometry: "2+1", Drives: []engine.DriveInfo{{ID: "one", State: "ok"}}}
+}
+
+func (a fakeAdmin) BucketUsage(_ context.Context, name string) (engine.BucketUsage, error) {
+	a.enter("BucketUsage", name)
+	defer a.mu.Unlock()
+	if a.buckets[name] == nil {
+		return engine.BucketUsage{}, &engine.Error{Op: "BucketUsage", Bucket: name, Kind: engine.KindNoSuchBucket}
+	}
+	return engine.BucketUsage{Name: name}, nil
+}
+
+func (a fakeAdmin) BucketUsages(context.Context) (all []engine.BucketUsage, err error) {
+	a.enter("BucketUsages", "")
+	defer a.mu.Unlock()
+	for name := range a.buckets {
+		all = append(all, engine.BucketUsage{Name: name})
+	}
+	return all, nil
 }
 
 func (a fakeAdmin) Stats() engine.Stats {

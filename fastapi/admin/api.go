@@ -15,6 +15,7 @@ type Store interface {
 	Stats() engine.Stats
 	Gauges() engine.Gauges
 	Healing
+	Buckets
 }
 
 // Front is what the API needs of the front end.

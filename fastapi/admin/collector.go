@@ -142,7 +142,8 @@ func (Collector) Describe(ch chan<- *prometheus.Desc) {
 	describe(ch, scrubMetrics)
 	describe(ch, cellMetrics)
 	describe(ch, driveMetrics)
-	for _, desc := range []*prometheus.Desc{driveUpDesc, driveBytesDesc, driveErrorsDesc, driveLatencyDesc, ringOpsDesc, journalFillDesc} {
+	describe(ch, bucketMetrics)
+	for _, desc := range []*prometheus.Desc{driveUpDesc, driveBytesDesc, driveErrorsDesc, driveLatencyDesc, ringOpsDesc, journalFillDesc, bucketsDesc} {
 		ch <- desc
 	}
 }
@@ -172,6 +173,7 @@ func (c Collector) Collect(ch chan<- prometheus.Metric) {
 	for i := range g.Drives {
 		collectDrive(ch, &g.Drives[i])
 	}
+	c.collectBuckets(ch)
 }
 
 func collectCell(ch chan<- prometheus.Metric, c cellGauge) {

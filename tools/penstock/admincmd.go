@@ -33,6 +33,7 @@ func newAdminCommand(p *process) *cobra.Command {
 		newAdminInfoCommand(c),
 		newAdminUserCommand(c),
 		newAdminGroupCommand(c),
+		newAdminBucketCommand(c),
 		newAdminKeyCommand(c),
 		newAdminPolicyCommand(c),
 		newAdminRoleCommand(c),
