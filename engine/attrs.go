@@ -64,7 +64,7 @@ func (s *Store) updateAttrs(ctx context.Context, op, name, key string, version V
 	}
 	object.Attrs = slices.Clone(attrs)
 	// The record names the blobs that the version has, as a copy onto itself would.
-	if err := base.commitObject(b.id, &object, nil); err != nil {
+	if err := base.commitObject(b.id, &object, nil, s.look(b, changeAttrs, key, &object, s.now())); err != nil {
 		return ObjectInfo{}, storeError(op, name, key, err)
 	}
 	return b.infoOf(&object), nil

@@ -74,6 +74,7 @@ type bucketState struct {
 	locks      bool   // It has a lock:
 	lock       LockConfig
 	lockErr    error // Its lock cannot be read.
+	rules      *Rules
 }
 
 func (s *Store) newBucket(record meta.Bucket) *bucket {
@@ -96,6 +97,10 @@ func (s *Store) describe(b *bucket, record meta.Bucket) {
 	if state.locks {
 		s.lockTime.use()
 	}
+	var err error
+	if state.rules, err = RulesOf(record.Attrs); err != nil {
+		s.log.Error("the rules of a bucket cannot be read, so none of them is followed", "bucket", record.Name, "error", err)
+	}
 	b.state.Store(state)
 }
 
@@ -108,6 +113,9 @@ func checkBucketAttrs(old, attrs []Attr) error {
 		return err
 	}
 	if _, err := parseQuota(attrOf(attrs, AttrQuota)); err != nil {
+		return err
+	}
+	if _, err := RulesOf(attrs); err != nil {
 		return err
 	}
 	if n := attrsLen(attrs); n > maxBucketAttrsLen {

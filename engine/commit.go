@@ -24,11 +24,21 @@ var (
 //
 // It waits on no context of the caller's: a client that goes away while its record is under way gains nothing from an early return, and
 // the answer would be "unknown". The journal bounds the wait.
-func (b *base) commit(r meta.Record) error {
-	if err := b.checkTight(r.Kind()); err != nil {
-		return err
+func (b *base) commit(r meta.Record) error { return b.commitAll(nil, r) }
+
+// commitAll is commit of several records, all of them or none. A look that is nil is none.
+func (b *base) commitAll(look *meta.Look, records ...meta.Record) error {
+	encoded := make([][]byte, 0, len(records)+1)
+	for _, r := range records {
+		if err := b.checkTight(r.Kind()); err != nil {
+			return err
+		}
+		encoded = append(encoded, r.AppendTo(nil))
 	}
-	_, err := b.journal.Append(b.ctx, r.AppendTo(nil))
+	if look != nil {
+		encoded = append(encoded, look.AppendTo(nil))
+	}
+	_, err := b.journal.Append(b.ctx, encoded...)
 	return b.commitError(err)
 }
 
@@ -41,26 +51,28 @@ func (b *base) commitError(err error) error {
 }
 
 // commit is that of the current base, for records that rest on nothing the caller has seen in it.
-func (c *cell) commit(r meta.Record) error {
+func (c *cell) commit(r meta.Record) error { return c.commitAll(nil, r) }
+
+func (c *cell) commitAll(look *meta.Look, records ...meta.Record) error {
 	b, err := c.enter()
 	if err != nil {
 		return err
 	}
 	defer b.leave()
-	return b.commit(r)
+	return b.commitAll(look, records...)
 }
 
-// commitObject appends the record of an object with what was received for it.
-func (b *base) commitObject(bucket meta.BucketID, object *meta.Object, r *received) error {
+// commitObject appends the record of an object with what was received for it, and a look if that is not nil.
+func (b *base) commitObject(bucket meta.BucketID, object *meta.Object, r *received, look *meta.Look) error {
 	if err := checkAttrs(object.Attrs); err != nil {
 		return err
 	}
 	record := &meta.PutObject{Bucket: bucket, Object: *object}
 	if r == nil {
-		return b.commit(record)
+		return b.commitAll(look, record)
 	}
 	record.Object.Blobs, record.Blobs, record.Inline = b.c.contents(r)
-	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r)
+	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r, look)
 }
 
 // commitPart is commitObject for a part.
@@ -73,15 +85,20 @@ func (b *base) commitPart(id meta.UploadID, part *meta.UploadPart, r *received) 
 		return b.commit(record)
 	}
 	record.Part.Blobs, record.Blobs, record.Inline = b.c.contents(r)
-	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r)
+	return b.commitWith(record.AppendHeader(nil, len(r.inline())), r, nil)
 }
 
-func (b *base) commitWith(head []byte, r *received) error {
+func (b *base) commitWith(head []byte, r *received, look *meta.Look) error {
 	if err := b.checkTight(meta.KindPutObject); err != nil {
 		return err
 	}
 	b.c.front.Add(1)
-	ticket, err := b.journal.AppendAsync(b.ctx, journal.Entry{Head: head, Body: r.inline()})
+	entries := [2]journal.Entry{{Head: head, Body: r.inline()}}
+	n := 1
+	if look != nil {
+		entries[1], n = journal.Entry{Head: look.AppendTo(nil)}, 2
+	}
+	ticket, err := b.journal.AppendAsync(b.ctx, entries[:n]...)
 	if err == nil {
 		_, err = ticket.Wait(b.ctx)
 	}
@@ -131,7 +148,7 @@ func kindOfCause(err error) Kind {
 		return KindTooLarge
 	case errors.Is(err, errQuota):
 		return KindQuota
-	case errors.Is(err, errQuotaAttr), errors.Is(err, errVersioning), errors.Is(err, errLockConfig):
+	case errors.Is(err, errQuotaAttr), errors.Is(err, errVersioning), errors.Is(err, errLockConfig), errors.Is(err, errRules):
 		return KindPrecondition
 	case errors.Is(err, errLocked), errors.Is(err, errUnreadableLock), errors.Is(err, errLockAttrs):
 		return KindLocked

@@ -76,5 +76,5 @@ func (s *Store) remove(base *base, b *bucket, key string, version VersionID, byp
 		return out, err
 	}
 	out.Marker = object.Marker
-	return out, base.commit(&meta.DeleteObject{Bucket: b.id, Key: key, Version: object.Version})
+	return out, base.commitAll(s.look(b, changeRemove, key, &object, s.now()), &meta.DeleteObject{Bucket: b.id, Key: key, Version: object.Version})
 }

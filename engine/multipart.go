@@ -105,7 +105,7 @@ func (s *Store) CreateUpload(ctx context.Context, bucket, key string, attrs []At
 	}
 	upload := meta.Upload{Bucket: b.id, Key: key, Initiated: s.now().UTC().Truncate(time.Millisecond), Attrs: attrs}
 	rand.Read(upload.ID[:]) // Never fails: crypto/rand ends the process instead.
-	if err := c.commit(&meta.CreateUpload{Upload: upload}); err != nil {
+	if err := c.commitAll(s.look(b, changeUpload, key, nil, upload.Initiated), &meta.CreateUpload{Upload: upload}); err != nil {
 		return "", storeError(op, bucket, key, err)
 	}
 	return formatUploadID(upload.ID), nil
@@ -288,7 +288,8 @@ func (s *Store) CompleteUpload(ctx context.Context, bucket, key, id string, o Co
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := base.commit(&meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
+	look := s.look(b, changePut, key, &object, object.Modified)
+	if err := base.commitAll(look, &meta.CompleteUpload{Upload: upload.ID, Bucket: b.id, Object: object}); err != nil {
 		return ObjectInfo{}, storeError(op, bucket, key, err)
 	}
 	return b.infoOf(&object), nil

@@ -92,6 +92,7 @@ func (s *Store) begin() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.tasks.Go(func() { s.keepLockTime(ctx) })
+	s.tasks.Go(func() { s.followRules(ctx) })
 	return nil
 }
 

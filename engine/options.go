@@ -44,5 +44,8 @@ type Options struct {
 	Logger *slog.Logger     // nil discards.
 	Clock  func() time.Time // nil means time.Now.
 
+	// Day is what rules count in; 0 means Day, and anything else is for tests. Midnights are its multiples.
+	Day time.Duration
+
 	tune func(*cell) // For tests: changes limits of a new cell.
 }

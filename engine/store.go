@@ -32,6 +32,7 @@ type Store struct {
 	revisions atomic.Uint64 // Of buckets.
 
 	lockTime *lockTime
+	looked   atomic.Int64 // The latest time that looks were due by, in milliseconds.
 
 	tasks sync.WaitGroup // The store's own goroutines.
 	stop  func()         // Ends them; nil before there are any.
@@ -298,7 +299,7 @@ func (s *Store) commitLocked(ctx context.Context, op string, base *base, b *buck
 		return storeError(op, b.name, object.Key, err)
 	}
 	object.Modified = s.now().UTC().Truncate(time.Millisecond)
-	if err := base.commitObject(b.id, object, r); err != nil {
+	if err := base.commitObject(b.id, object, r, s.look(b, changePut, object.Key, object, object.Modified)); err != nil {
 		return storeError(op, b.name, object.Key, err)
 	}
 	return nil

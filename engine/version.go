@@ -98,7 +98,8 @@ func (b *bucket) absent(op string, base *base, key string, version VersionID, fo
 // putMarker puts a delete marker on a key. The caller has entered b and base and holds the key's lock.
 func (s *Store) putMarker(base *base, b *bucket, key string) (VersionID, error) {
 	marker := meta.Object{Key: key, Version: b.nextVersion(base.c), Marker: true, Modified: s.now().UTC().Truncate(time.Millisecond)}
-	return shownVersion(marker.Version), base.commit(&meta.PutObject{Bucket: b.id, Object: marker})
+	look := s.look(b, changePut, key, &marker, marker.Modified)
+	return shownVersion(marker.Version), base.commitAll(look, &meta.PutObject{Bucket: b.id, Object: marker})
 }
 
 // shownVersion is the number of a version as callers see it: null versions are all alike to them.

@@ -163,6 +163,8 @@ func (t *tx) apply(a *Applied) error {
 		return t.config(a, rec)
 	case *Missing:
 		return t.missing(a, rec)
+	case *Look:
+		return t.look(rec)
 	case *JournalStart:
 		return t.journalStart(a)
 	case *JournalFreed:

@@ -13,11 +13,13 @@ import (
 //	c bucket                           its usage, uploads in progress included; absent when all of it is 0
 //	g name                             held | str value of a config entry
 //	i bucket                           name of the bucket
+//	l time bucket key                  empty; a look (time in milliseconds, 8 bytes), see look.go
 //	m volume shard                     held | u8 causes | missing body (shard: 1 byte), see missing.go
 //	n name                             held | bucket body
 //	d bucket key                       held | object body of the current version, which is a delete marker
 //	o bucket key                       held | object body of the current version, which is not
 //	p upload number                    held | part body (number: 2 bytes)
+//	q bucket                           str how far the looks of a bucket are made
 //	r blob                             uvarint count of references; absent when it is 1
 //	s volume                           varint live bytes | uvarint tombstones | uvarint bytes of these; absent when all are 0
 //	u bucket escaped-key time upload   attributes of an upload; time (of initiation, milliseconds, 8 bytes) orders
@@ -41,6 +43,7 @@ const (
 	spaceUsage       = 'c'
 	spaceConfig      = 'g'
 	spaceBucketID    = 'i'
+	spaceLook        = 'l'
 	spaceMissing     = 'm'
 	spaceBucketName  = 'n'
 	spaceMarker      = 'd'
@@ -48,6 +51,7 @@ const (
 	spaceVersion     = 'v'
 	spaceNull        = 'y'
 	spacePart        = 'p'
+	spacePlan        = 'q'
 	spaceRefs        = 'r'
 	spaceVolume      = 's'
 	spaceUploadOrder = 'u'

@@ -202,3 +202,20 @@ func (l *versionLister) addEntry(it *pebble.Iterator, key string, before Version
 	l.page.NextKey, l.page.NextBefore, l.page.NextAfterPrefix = key, v.Version, false
 	return nil
 }
+
+// ListKey returns a page of the versions of one key, those older than before, the newest first. It reads nothing of other keys.
+func (x *Index) ListKey(bucket BucketID, key string, before VersionID, limit int) (page VersionPage, err error) {
+	s := x.db.NewSnapshot()
+	o := VersionListOptions{Prefix: key, Max: limit}
+	l := versionLister{bucket: bucket, o: &o}
+	defer func() { err = errors.Join(err, readError(l.close()), s.Close()) }()
+	if err := l.open(s); err != nil {
+		return page, readError(err)
+	}
+	if it := l.next(); it != nil && string(it.Key()[1+8:]) == key {
+		if err := l.add(it, key, before); err != nil {
+			return VersionPage{}, err
+		}
+	}
+	return l.page, errors.Join(readError(l.objects.Error()), readError(l.markers.Error()))
+}

@@ -49,6 +49,8 @@ func Parse(src []byte) (Record, error) {
 		rec = &Config{Name: r.strMax(MaxNameLen), Value: r.str()}
 	case KindMissing:
 		rec = r.missing()
+	case KindLook:
+		rec = r.look()
 	case KindJournalStart:
 		rec = &JournalStart{r.journalVolumes()}
 	case KindJournalFreed:

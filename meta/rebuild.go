@@ -144,6 +144,8 @@ func (rb *Rebuild) load(a *Applied) error {
 		return rb.remove(a, appendUploadKey(nil, rec.Upload))
 	case *DropBlobs:
 		return nil // Finish drops whatever nothing references.
+	case *Look:
+		return nil // The caller makes them again.
 	case *Config:
 		if rec.Value == "" {
 			return rb.remove(a, appendConfigKey(nil, rec.Name))

@@ -25,12 +25,13 @@ const (
 	KindJournalFreed
 	KindRelocate
 	KindMissing
+	KindLook
 	endKinds
 )
 
 var kindNames = [endKinds]string{
 	"unknown", "put bucket", "delete bucket", "put blobs", "put object", "delete object", "create upload", "put part",
-	"abort upload", "complete upload", "drop blobs", "config", "journal start", "journal freed", "relocate", "missing",
+	"abort upload", "complete upload", "drop blobs", "config", "journal start", "journal freed", "relocate", "missing", "look",
 }
 
 func (k Kind) String() string {

@@ -48,6 +48,7 @@ func everyRecord() []meta.Record {
 		&meta.Missing{Volume: 3<<32 | 1, Shard: 15, Causes: meta.CauseLost | meta.CauseRot, Since: when, Ranges: []meta.Range{{0, 1}, {4096, 1 << 40}}},
 		&meta.Missing{Volume: 1, Causes: meta.CauseLost, Since: when},
 		&meta.Missing{Volume: 3<<32 | 1, Shard: 15},
+		&meta.Look{Bucket: 5, Key: "k\x00", At: when},
 	}
 }
 
@@ -74,12 +75,12 @@ func TestRecordRoundTrip(t *testing.T) {
 			t.Errorf("%v of another version: %v", rec.Kind(), err)
 		}
 	}
-	for k := meta.KindPutBucket; k <= meta.KindMissing; k++ {
+	for k := meta.KindPutBucket; k <= meta.KindLook; k++ {
 		if !seen[k] {
 			t.Errorf("%v is not tested", k)
 		}
 	}
-	for _, k := range []byte{0, byte(meta.KindMissing) + 1, 255} {
+	for _, k := range []byte{0, byte(meta.KindLook) + 1, 255} {
 		if _, err := meta.Parse([]byte{k, 1, 0}); !errors.Is(err, meta.ErrUnknownRecord) {
 			t.Errorf("kind %d: %v", k, err)
 		}

@@ -61,8 +61,8 @@ func (x *Index) Survivors(dst [][]byte, a *Applied, tombstone bool) ([][]byte, e
 			dst = append(dst, a.Payload)
 		}
 		return dst, nil
-	case KindDropBlobs, KindJournalFreed:
-		return dst, nil // A rebuild drops such blobs anyway, and never looks for such volumes.
+	case KindDropBlobs, KindJournalFreed, KindLook:
+		return dst, nil // A rebuild drops such blobs anyway, never looks for such volumes, and leaves out looks.
 	case KindPutBucket:
 		key = appendBucketName(nil, r.bucket().Name)
 	case KindCreateUpload:
