@@ -116,7 +116,17 @@ func newRoot(p *process) *cobra.Command {
 		SilenceErrors: true, // run prints them, in one line.
 		SilenceUsage:  true, // A page of usage would bury that line.
 	}
-	root.AddCommand(newServerCommand(p), newRebuildCommand(p), newVerifyCommand(p), newAdminCommand(p), newExplainCommand(p), newBenchCommand(p), newHealthCommand(), newVersionCommand())
+	root.AddCommand(
+		newServerCommand(p),
+		newRebuildCommand(p),
+		newVerifyCommand(p),
+		newAdminCommand(p),
+		newExplainCommand(p),
+		newDoctorCommand(p),
+		newBenchCommand(p),
+		newHealthCommand(),
+		newVersionCommand(),
+	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %q)", err, cmd.CommandPath()+" --help")
 	})
