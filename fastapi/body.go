@@ -27,8 +27,8 @@ type body struct {
 	size   int64            // Of the decoded bytes; -1 when only the end tells.
 
 	want       checksum
-	contentMD5 string // In base64, "" if none was sent.
-	md5        hash.Hash
+	contentMD5 string    // In base64, "" if none was sent.
+	md5        hash.Hash // nil if neither the ETag nor the client needs it.
 	sha256     hash.Hash // Set when the body's SHA-256 was signed.
 	sum        hash.Hash // Of want.alg, unless that is the engine's or the same as sha256.
 }
@@ -103,7 +103,13 @@ func (r *request) openBody(size int64, want checksum) (*body, error) {
 	if b.want.alg != algSHA256 || b.sha256 == nil {
 		b.sum = b.want.alg.newHash()
 	}
-	b.md5 = r.srv.newMD5(size)
+	if r.op.body == bodyObject {
+		if b.md5, err = r.newETag(size, b.contentMD5); err != nil {
+			return nil, err
+		}
+	} else if b.contentMD5 != "" {
+		b.md5 = r.srv.newMD5(size)
+	}
 	return b, nil
 }
 
@@ -141,7 +147,9 @@ func (b *body) Read(p []byte) (int, error) {
 		n += more
 	}
 	if n > 0 {
-		b.md5.Write(p[:n])
+		if b.md5 != nil {
+			b.md5.Write(p[:n])
+		}
 		if b.sha256 != nil {
 			b.sha256.Write(p[:n])
 		}
@@ -195,13 +203,11 @@ func (b *body) finish(sums engine.Sums) (engine.Final, error) {
 			return engine.Final{}, errContentSHA256Mismatch.with("ClientComputedContentSHA256", hex.EncodeToString(want)).with("S3ComputedContentSHA256", hex.EncodeToString(got))
 		}
 	}
-	digest := b.md5.Sum(nil)
-	if b.contentMD5 != "" {
-		if got := base64.StdEncoding.EncodeToString(digest); got != b.contentMD5 {
-			return engine.Final{}, errBadDigest.with("ExpectedDigest", b.contentMD5).with("CalculatedDigest", got)
-		}
+	etag, err := b.etag()
+	if err != nil {
+		return engine.Final{}, err
 	}
-	final := engine.Final{ETag: hex.EncodeToString(digest)}
+	final := engine.Final{ETag: etag}
 	if b.want.alg == algNone {
 		return final, nil
 	}
@@ -211,6 +217,20 @@ func (b *body) finish(sums engine.Sums) (engine.Final, error) {
 	}
 	final.Attrs = append(final.Attrs, engine.Attr{Name: b.want.alg.attr(), Value: value})
 	return final, nil
+}
+
+// etag returns the ETag, and judges the MD5 that the client may have sent.
+func (b *body) etag() (string, error) {
+	if b.md5 == nil {
+		return opaqueETag(), nil
+	}
+	digest := b.md5.Sum(nil)
+	if b.contentMD5 != "" {
+		if got := base64.StdEncoding.EncodeToString(digest); got != b.contentMD5 {
+			return "", errBadDigest.with("ExpectedDigest", b.contentMD5).with("CalculatedDigest", got)
+		}
+	}
+	return hex.EncodeToString(digest), nil
 }
 
 // readEnd reads to the end of the request: the engine may stop at the last byte of the payload, and the trailer comes after it.

@@ -12,6 +12,7 @@ import (
 //	public-access-block  four digits, 1 or 0, in the order of publicBlock's fields; "none" when it was removed; by default all are 1
 //	ownership            of its objects; "none" when the rule was removed; by default BucketOwnerEnforced
 //	cors                 the document of its CORS configuration, as sent
+//	etags                md5 or opaque; by default as the server's options say; see etag.go
 //	acl                  its access control list; by default its owner may do everything and nobody else anything; see acl.go
 const (
 	attrPolicy      = "policy"
@@ -19,6 +20,7 @@ const (
 	attrOwnership   = "ownership"
 	attrACL         = "acl"
 	attrCORS        = "cors"
+	attrETags       = "etags"
 
 	removed = "none" // What was removed differs from what was never set.
 )

@@ -322,7 +322,7 @@ func (c *completion) finish(parts []engine.PartInfo, attrs []engine.Attr) (engin
 		if want := c.checksums[i]; want.alg != algNone && partChecksum(parts[i].Attrs, want.alg) != want.value {
 			return engine.Final{}, errInvalidPart.with("PartNumber", itoa(parts[i].Number))
 		}
-		digest, err := hex.DecodeString(parts[i].ETag)
+		digest, err := partDigest(parts[i].ETag)
 		if err != nil {
 			return engine.Final{}, errInternal.because(err)
 		}

@@ -189,7 +189,9 @@ func (r *request) storeForm(b *body, f *form, limits formPolicy, tags tagSet) (e
 	}
 	b.want, b.src = want, &formFile{src: f.file, limits: limits}
 	b.sum = want.alg.newHash()
-	b.md5 = r.srv.newMD5(-1)
+	if b.md5, err = r.newETag(-1, b.contentMD5); err != nil {
+		return engine.ObjectInfo{}, err
+	}
 	defer b.close()
 	return r.srv.store.Put(r.srv.ctx, r.bucket, r.key, b, engine.PutOptions{Size: -1, Attrs: attrs, Finish: func(sums engine.Sums) (engine.Final, error) {
 		if err := f.verify(); err != nil {

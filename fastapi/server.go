@@ -41,6 +41,8 @@ type Options struct {
 	AdminCertificates bool
 	// OpenBuckets creates buckets as Amazon did before April 2023: their access control lists count, and public access is not blocked.
 	OpenBuckets bool
+	// OpaqueETags is whether buckets that were not told otherwise have ETags that are not the MD5 of the bytes, which saves computing it.
+	OpaqueETags bool
 
 	// Audit is told of every request when it is over. It must not block: it is called on the request's way out. nil is nobody. It keeps the entry.
 	Audit func(*AuditEntry)

@@ -33,6 +33,9 @@ type Front interface {
 	Metrics() ([]byte, error)
 	// Explain says how a request would be decided. Its error is an *Error.
 	Explain(Question) (Explanation, error)
+	// BucketETags says what ETags of a bucket are; SetBucketETags chooses.
+	BucketETags(ctx context.Context, bucket string) (BucketETags, error)
+	SetBucketETags(ctx context.Context, bucket, etags string) error
 }
 
 // API answers calls. It is safe for concurrent use.

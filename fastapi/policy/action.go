@@ -47,7 +47,7 @@ var actionTable = [...]struct {
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
 	// The administration of this server: an action for each route of its API.
 	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
-		ListBucketUsage BucketUsage GetBucketQuota PutBucketQuota DeleteBucketQuota
+		ListBucketUsage BucketUsage GetBucketQuota PutBucketQuota DeleteBucketQuota GetBucketETags SetBucketETags
 		HealStatus StartHealing StopHealing ScrubStatus StartScrub StopScrub Verify
 		WatchRequests GetSettings SetSetting GetLog GetDraining SetDraining StopService RestartService Profile SupportBundle
 		ListUsers GetUser PutUser UpdateUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup UpdateGroup DeleteGroup

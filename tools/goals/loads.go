@@ -30,7 +30,7 @@ const (
 func (f figure) atLeast() bool { return f == perSecond }
 
 // starts are the nodes that loads run on, and the arguments that each is started with.
-var starts = []string{"", "tls", "degraded"}
+var starts = []string{"", "tls", "opaque", "degraded"}
 
 // loads are all there are, in the order of the report.
 var loads = []load{
@@ -43,6 +43,7 @@ var loads = []load{
 	{"PUT 1MiB signed chunks", "put --size 1MiB --objects 64 --payload chunks", "", []goal{{cpuPerGiB, 1.7, ""}}},
 	{"PUT 1MiB unsigned", "put --size 1MiB --objects 64", "", []goal{{cpuPerGiB, 1.0, "MD5 ETag"}}},
 	{"PUT 1MiB trailer", "put --size 1MiB --objects 64 --payload trailer", "", []goal{{cpuPerGiB, 1.0, "CRC64NVME, MD5 ETag"}}},
+	{"PUT 1MiB opaque ETag", "put --size 1MiB --objects 64", "opaque", []goal{{cpuPerGiB, 0.55, ""}}},
 	{"GET 1MiB", "get --size 1MiB --objects 256", "", []goal{{cpuPerGiB, 0.40, ""}}},
 	{"PUT 64MiB signed chunks", "put --size 64MiB --objects 8 --concurrent 8 --payload chunks", "", []goal{{cpuPerGiB, 1.6, ""}}},
 	{"GET 64MiB", "get --size 64MiB --objects 8 --concurrent 8", "", []goal{{cpuPerGiB, 0.30, ""}}},

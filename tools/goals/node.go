@@ -80,6 +80,9 @@ func startNode(ctx context.Context, c *campaign, binary, dir, kind string) (*nod
 		n.ca = certificate.CertFile
 		n.options.Args = append(n.options.Args, "--tls-cert", certificate.CertFile, "--tls-key", certificate.KeyFile)
 	}
+	if kind == "opaque" {
+		n.options.Args = append(n.options.Args, "--etags", "opaque")
+	}
 	if err := n.start(ctx, c); err != nil {
 		return nil, err
 	}

@@ -11,18 +11,19 @@ import (
 	"penstock/fastapi/admin"
 )
 
-// newAdminBucketCommand returns the commands about what buckets hold.
+// newAdminBucketCommand returns the commands about buckets.
 func newAdminBucketCommand(c *adminClient) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bucket",
-		Short: "Buckets: what they hold, and how much they may",
+		Short: "Buckets: what they hold, how much they may, and what ETags are",
 		Example: `  penstock admin bucket usage
   penstock admin bucket usage data --json
   penstock admin bucket quota set data 10TiB
-  penstock admin bucket quota clear data`,
+  penstock admin bucket quota clear data
+  penstock admin bucket etag opaque data`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newBucketUsageCommand(c), newBucketQuotaCommand(c))
+	cmd.AddCommand(newBucketUsageCommand(c), newBucketQuotaCommand(c), newBucketETagCommand(c))
 	return cmd
 }
 

@@ -53,6 +53,7 @@ type settings struct {
 
 	trustedProxies []netip.Prefix
 	newBuckets     string // "private" or "open".
+	etags          string // "md5" or "opaque".
 
 	tlsAddress    string // "" = TLS at address, if there is a certificate.
 	tlsCert       []string
@@ -85,7 +86,7 @@ const defaultAddress = "127.0.0.1:9000"
 // newSettings returns the defaults and the flags that change them.
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
-		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private", zeroCopySend: "off",
+		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private", etags: "md5", zeroCopySend: "off",
 		auditLogFiles: 10, scrubDays: 14, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
@@ -105,6 +106,8 @@ func newSettings() (*settings, *pflag.FlagSet) {
 		"believe X-Forwarded-For and X-Forwarded-Proto of proxies in this network; may be given again")
 	flags.Var(choiceValue(&s.newBuckets, "private", "open"), "new-buckets",
 		"private: as with Amazon today, public access is blocked and access control lists mean nothing until somebody changes that; open: neither, as before 2023")
+	flags.Var(choiceValue(&s.etags, "md5", "opaque"), "etags",
+		"ETags of objects in buckets that were not told otherwise by \"penstock admin bucket etag\": md5, of their bytes; opaque: random, which makes writing cheaper by half and more")
 	flags.Var(filesValue(&s.tlsCert), "tls-cert", "certificate chain in PEM; serves HTTPS, read again when it changes; may be given again for other host names")
 	flags.Var(filesValue(&s.tlsKey), "tls-key", "private key in PEM for --tls-cert")
 	flags.Var(addressValue(&s.tlsAddress), "tls-address", "serve HTTPS here and plain HTTP at --address (default: HTTPS at --address if there is a certificate)")

@@ -43,6 +43,7 @@ func TestPrecedence(t *testing.T) {
 		"domain":          {"s3.one", "s3.two", "s3.three"},
 		"trusted-proxy":   {"10.0.0.0/8", "192.168.1.1/32", "fd00::/8"},
 		"new-buckets":     {"open", "private", "open"},
+		"etags":           {"opaque", "md5", "opaque"},
 		"zero-copy-send":  {"on", "off", "on"},
 		"log-level":       {"debug", "warn", "error"},
 		"log-format":      {"json", "text", "auto"},

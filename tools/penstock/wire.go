@@ -49,6 +49,7 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 		TrustedProxies:    s.trustedProxies,
 		AdminCertificates: s.adminClientCA != "",
 		OpenBuckets:       s.newBuckets == "open",
+		OpaqueETags:       s.etags == "opaque",
 
 		ZeroCopySend: s.zeroCopySend == "on",
 
