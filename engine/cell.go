@@ -104,6 +104,7 @@ type limits struct {
 	soonest    time.Duration // and at most so often when that would free space.
 	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
 	heal       time.Duration // The healer looks for what is missing, and for what can be healed now.
+	present    time.Duration // It is looked whether the drives are still there. It takes two looks, and healing begins within 10 s.
 	settle     time.Duration // After a start, scrubbing lets everything else go first.
 	again      time.Duration // It tries again what it could not heal; each time later.
 }
@@ -113,7 +114,7 @@ var defaultLimits = limits{
 	fence: 1500 * time.Millisecond, create: 4500 * time.Millisecond, open: 10 * time.Second,
 	stall: 30 * time.Second, compact: 5 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
 	leastGain: 64 << 10, checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
-	heal: time.Second, again: 5 * time.Second, settle: time.Minute,
+	heal: time.Second, again: 5 * time.Second, present: 3 * time.Second, settle: time.Minute,
 }
 
 func newCell(opts *Options, id int, cluster drive.ID) *cell {
@@ -187,6 +188,7 @@ func (c *cell) run() {
 	c.tasks.Go(func() { c.healer.run(ctx) })
 	c.tasks.Go(func() { c.scrubber.run(ctx) })
 	c.tasks.Go(func() { newStallWatch(c).run(ctx) })
+	c.tasks.Go(func() { newPresence(c).run(ctx) })
 }
 
 // close stops the cell in an orderly way: what is acknowledged is in the flushed index, so that the next start has nothing to replay.

@@ -46,27 +46,28 @@ type cellPlan struct {
 }
 
 // Open opens the store on its drives; blank drives become a new store if Options.Format says so. A *UsageError means that the
-// options or the drives are not right; anything else, that the store is hurt.
+// options or the drives are not right; a *MissingError, that drives are missing; anything else, that the store is hurt.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
+	seen, _ := lookForDrives(opts.Drives)
 	plans, err := planCells(&opts)
 	if err != nil {
-		return nil, err
+		return nil, orMissing(ctx, &opts, seen, err)
 	}
 	s := newStore(opts)
 	for _, plan := range plans {
 		c, err := openDirs(ctx, &s.opts, plan, s.opts.Memory/int64(len(plans)))
 		if err != nil {
 			s.Close(ctx)
-			return nil, err
+			return nil, orMissing(ctx, &opts, seen, err)
 		}
 		s.cells = append(s.cells, c)
 	}
 	if err := s.begin(); err != nil {
 		s.Close(ctx)
-		return nil, err
+		return nil, orMissing(ctx, &opts, seen, err)
 	}
 	return s, nil
 }

@@ -133,6 +133,43 @@ func (d *dirDrive) open() error {
 	return nil
 }
 
+// there reports whether the path still leads to the directory that was opened. If it was moved, unmounted or emptied, something else is to be
+// seen there, or nothing.
+func (d *dirDrive) there() error {
+	held, err := d.lock.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Stat(filepath.Join(d.path, lockName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !os.SameFile(held, now):
+		return fmt.Errorf("%s: %w: it was unmounted, moved or emptied", d.path, ErrGone)
+	case err != nil:
+		return err
+	}
+	return nil
+}
+
+// Present implements Presence.
+func (d *dirDrive) Present(segs []uint32) error {
+	if err := errors.Join(d.open(), d.there()); err != nil {
+		return err
+	}
+	if len(segs) == 0 {
+		return nil
+	}
+	named, err := d.Segments()
+	if err != nil {
+		return err
+	}
+	for _, seg := range segs {
+		if _, found := slices.BinarySearch(named, seg); !found {
+			return fmt.Errorf("%s: %w: somebody has removed it", d.segmentPath(seg), ErrGone)
+		}
+	}
+	return nil
+}
+
 // segmentPath names a segment's file by its number, in decimal with at least eight digits.
 func (d *dirDrive) segmentPath(seg uint32) string {
 	return filepath.Join(d.path, segmentsDir, fmt.Sprintf("%08d", seg))
@@ -160,7 +197,7 @@ func (d *dirDrive) Segments() ([]uint32, error) {
 
 // Create implements Drive.
 func (d *dirDrive) Create(seg uint32, size int64) (File, error) {
-	if err := d.open(); err != nil {
+	if err := errors.Join(d.open(), d.there()); err != nil { // Never below a mount point that is not mounted.
 		return nil, err
 	}
 	path := d.segmentPath(seg)
@@ -224,7 +261,7 @@ func (d *dirDrive) ReadMeta(name string) ([]byte, error) {
 
 // WriteMeta implements Drive.
 func (d *dirDrive) WriteMeta(name string, data []byte, perm fs.FileMode) error {
-	if err := errors.Join(d.open(), checkMetaName(name)); err != nil {
+	if err := errors.Join(d.open(), d.there(), checkMetaName(name)); err != nil {
 		return err
 	}
 	return replaceFile(d.path, name, data, perm)

@@ -70,6 +70,16 @@ type Drive interface {
 	Close() error
 }
 
+// Presence is what drives have besides that can go away while all operations on open files succeed: a file outlives its name, and a
+// directory its path.
+type Presence interface {
+	// Present returns an error if the drive is not where it was opened any more, or if one of these segments has no name there.
+	Present(segs []uint32) error
+}
+
+// ErrGone is the cause when a drive is not where it was any more.
+var ErrGone = errors.New("is not there any more")
+
 // File is an open segment.
 type File interface {
 	Seg() uint32

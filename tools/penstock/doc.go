@@ -5,7 +5,8 @@
 //
 //	settings     flag > environment PENSTOCK_* > file > default; a mistake is one line and exit code 2
 //	listen       the port is taken first and answers "not yet" until the store is ready
-//	open         the store formats blank drives, recovers, or says in one line why it will not
+//	open         the store formats blank drives, recovers, or says in one line why it will not; it waits for missing drives
+//	             if it cannot do without them
 //	credentials  the root pair, given or generated once and kept on the drives
 //	ready        one log line; from here on every request is served
 //	drain        SIGTERM or Ctrl-C: no new requests, those in flight finish, the store closes, all within 5 s

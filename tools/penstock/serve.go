@@ -125,7 +125,7 @@ type node struct {
 
 // openNode opens the store, finds the root pair and puts the front end before it.
 func openNode(ctx context.Context, s *settings, p *process, topology numa.Topology, tlsConfig *tls.Config, controls *controls, logger *slog.Logger) (*node, error) {
-	store, err := p.openStore(ctx, s.storeOptions(topology, logger))
+	store, err := openWhenThere(ctx, p, s.storeOptions(topology, logger), logger)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +137,25 @@ func openNode(ctx context.Context, s *settings, p *process, topology numa.Topolo
 		return nil, errors.Join(err, store.Close(context.WithoutCancel(ctx)))
 	}
 	return n, nil
+}
+
+// openWhenThere opens the store. As long as drives are missing without which it cannot be, it waits for them: requests are answered with 503
+// meanwhile, which is all that can be said of objects that nobody can look up.
+func openWhenThere(ctx context.Context, p *process, options engine.Options, logger *slog.Logger) (store, error) {
+	for said := ""; ; {
+		store, err := p.openStore(ctx, options)
+		missing, wait := errors.AsType[*engine.MissingError](err)
+		if !wait {
+			return store, err
+		}
+		if said != missing.Error() {
+			said = missing.Error()
+			logger.Error("too many drives are missing; every request is answered with 503 until they are there", "err", missing)
+		}
+		if err := missing.Wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // close drains the front end, then closes the store.
