@@ -51,7 +51,9 @@ func TestIdentitiesByAdministration(t *testing.T) {
 		t.Errorf("got %+v", g)
 	}
 	var k admin.Key
-	expect(200, "POST", "/users/alice/keys", `{"description":"of a test"}`, &k)
+	if r := h.call("POST", "/users/alice/keys", `{"description":"of a test"}`, &k); r.status != 200 || r.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("got %v", r)
+	}
 	alice := h.as(sigv4.Signer{AccessKey: k.AccessKey, Secret: k.SecretKey, Region: "us-east-1"})
 	alice.must("GET", "/bucket/k", "")
 	alice.want(403, "AccessDenied", "PUT", "/bucket/k", "")

@@ -90,6 +90,7 @@ func (r *request) serveAdmin() error {
 			return err
 		}
 	}
+	r.setHeader("Cache-Control", "no-store") // One of the answers holds a secret.
 	c.Context, c.Query, c.Caller = r.srv.ctx, r.param, r.identity.AccessKey
 	c.Identity = r.identity
 	answer, err := r.srv.admin.Serve(c)

@@ -421,6 +421,58 @@ func TestParentsAreNotChosen(t *testing.T) {
 	}
 }
 
+// TestNamesAreNotInherited: who gets the name of somebody who is gone gets nothing that was given to that one.
+func TestNamesAreNotInherited(t *testing.T) {
+	h := newHarness(t)
+	h.must("PUT", "/bucket", "")
+	h.must("PUT", "/bucket/k", "x")
+	const arn, role = "arn:aws:iam::000000000000:user/alice", "arn:aws:iam::000000000000:role/loader"
+	document := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + arn + `","` + role + `"]},"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`
+	trust := `{"Statement":[{"Effect":"Allow","Principal":{"AWS":"` + arn + `"},"Action":"sts:AssumeRole"}]}`
+	var made admin.Role
+	put := func() (alice *harness) {
+		alice = h.as(h.user("alice"))
+		if r := h.call("PUT", "/roles/loader", `{"trust":`+trust+`}`, &made); r.status != 200 {
+			t.Fatal(r)
+		}
+		h.must("PUT", "/bucket?policy", document)
+		return alice
+	}
+	alice := put()
+	alice.must("GET", "/bucket/k", "")
+	session := h.as(h.assume(alice.signer, "loader", "job"))
+	session.must("GET", "/bucket/k", "")
+	if r := h.call("DELETE", "/users/alice", "", nil); r.status != 204 {
+		t.Fatal(r)
+	}
+	alice = h.as(h.user("alice"))
+	alice.want(403, "AccessDenied", "GET", "/bucket/k", "")
+	if r := h.sts(&alice.signer, "Action", "AssumeRole", "RoleArn", role, "RoleSessionName", "job"); r.status != 403 {
+		t.Errorf("the role of the other alice: %v", r)
+	}
+	// A change of something else names nobody anew, and is not refused for who is gone.
+	if r := h.call("PATCH", "/roles/loader", `{"attach":["readonly"]}`, nil); r.status != 200 {
+		t.Errorf("got %v", r)
+	}
+	if r := h.sts(&alice.signer, "Action", "AssumeRole", "RoleArn", role, "RoleSessionName", "job"); r.status != 403 {
+		t.Errorf("the role of the other alice, changed: %v", r)
+	}
+	// Said again, it means the new one; and so does the name of a role.
+	alice = put()
+	alice.must("GET", "/bucket/k", "")
+	h.as(h.assume(alice.signer, "loader", "job")).must("GET", "/bucket/k", "")
+	h.call("DELETE", "/roles/loader", "", nil)
+	h.call("PUT", "/roles/loader", `{"trust":`+trust+`}`, nil)
+	h.as(h.assume(alice.signer, "loader", "job")).want(403, "AccessDenied", "GET", "/bucket/k", "")
+	if r := h.must("GET", "/bucket?policy", ""); r.body != document {
+		t.Errorf("got %v", r)
+	}
+	h.must("DELETE", "/bucket?policy", "")
+	if info, err := h.store.Bucket(t.Context(), "bucket"); err != nil || info.Attr(attrPrincipals) != "" || info.Attr(attrPolicy) != "" {
+		t.Errorf("left: %+v, %v", info, err)
+	}
+}
+
 // TestSecondMechanisms: what authenticates in two ways, or in one that is not known, authenticates nobody.
 func TestSecondMechanisms(t *testing.T) {
 	h := newHarness(t)

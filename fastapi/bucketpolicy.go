@@ -1,6 +1,8 @@
 package fastapi
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"penstock/engine"
@@ -17,13 +19,14 @@ func (r *request) putBucketPolicy() error {
 	if err != nil {
 		return errMalformedPolicy.message(err.Error())
 	}
-	if err := r.checkPrincipals(p); err != nil {
+	principals, err := r.principalsOf(p)
+	if err != nil {
 		return err
 	}
 	if err := r.checkSelf(p); err != nil {
 		return err
 	}
-	err = r.setBucketAttr(attrPolicy, document, func(b *engine.BucketInfo) error {
+	err = r.setBucketAttrs([]engine.Attr{{Name: attrPolicy, Value: document}, {Name: attrPrincipals, Value: principals}}, func(b *engine.BucketInfo) error {
 		block, err := parsePublicBlock(b.Attr(attrPublicBlock))
 		if err == nil && block.policy && p.Public() {
 			err = errAccessDenied.message("Public policies are blocked by the BlockPublicPolicy block public access setting.")
@@ -36,20 +39,37 @@ func (r *request) putBucketPolicy() error {
 	return r.answerEmpty(204)
 }
 
-// checkPrincipals refuses a policy that names somebody who is not there: whoever gets that name later is somebody else.
-func (r *request) checkPrincipals(p *policy.Policy) error {
+// principalsOf returns the attribute that says whom a policy means by the ARNs that it names, and binds the policy to them: whoever gets such a
+// name later is somebody else. It refuses a policy that names somebody who is not there.
+func (r *request) principalsOf(p *policy.Policy) (attr string, err error) {
 	arns, canonical := p.Identities()
-	for _, arn := range arns {
-		if !r.srv.opts.Identities.Known(arn) {
-			return errMalformedPolicy.message("Invalid principal in policy").with("Detail", arn)
-		}
+	ids, unknown := r.srv.opts.Identities.Meant(arns)
+	if unknown != "" {
+		return "", errMalformedPolicy.message("Invalid principal in policy").with("Detail", unknown)
 	}
 	for _, id := range canonical {
 		if _, ok := r.srv.opts.Identities.CanonicalName(id); !ok {
-			return errMalformedPolicy.message("Invalid principal in policy").with("Detail", id)
+			return "", errMalformedPolicy.message("Invalid principal in policy").with("Detail", id)
 		}
 	}
-	return nil
+	p.Bind(ids)
+	var all []string
+	for _, arn := range slices.Sorted(maps.Keys(ids)) {
+		all = append(all, arn+"="+ids[arn])
+	}
+	return strings.Join(all, " "), nil
+}
+
+// parsePrincipals reads the attribute.
+func parsePrincipals(attr string) map[string]string {
+	ids := map[string]string{}
+	for one := range strings.FieldsSeq(attr) {
+		i := strings.LastIndexByte(one, '=') // Names may hold one, ids do not.
+		if i > 0 {
+			ids[one[:i]] = one[i+1:]
+		}
+	}
+	return ids
 }
 
 // checkSelf refuses a policy that would keep its writer from changing it again, unless that is confirmed. Root always can.
@@ -86,7 +106,7 @@ func (r *request) getBucketPolicy() error {
 
 // deleteBucketPolicy answers DeleteBucketPolicy.
 func (r *request) deleteBucketPolicy() error {
-	if err := r.setBucketAttr(attrPolicy, "", nil); err != nil {
+	if err := r.setBucketAttrs([]engine.Attr{{Name: attrPolicy}, {Name: attrPrincipals}}, nil); err != nil {
 		return err
 	}
 	return r.answerEmpty(204)

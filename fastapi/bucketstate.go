@@ -59,6 +59,7 @@ func newBucketState(info *engine.BucketInfo) (*bucketState, error) {
 		if b.policy, err = policy.Parse([]byte(document), policy.ForBucket, info.Name); err != nil {
 			return nil, errInternal.because(err)
 		}
+		b.policy.Bind(parsePrincipals(info.Attr(attrPrincipals)))
 		b.public = b.policy.Public()
 	}
 	if b.block, err = parsePublicBlock(info.Attr(attrPublicBlock)); err != nil {

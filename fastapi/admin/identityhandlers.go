@@ -169,7 +169,7 @@ func (a *API) updateRole(c *Call) (any, error) {
 		set(&r.Boundary, s.Boundary)
 		set(&r.MaxDuration, s.MaxDuration)
 		if s.Trust != nil {
-			r.Trust = string(s.Trust)
+			r.Trust, r.Trusted = string(s.Trust), nil
 		}
 	}))
 }

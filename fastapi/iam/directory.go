@@ -227,7 +227,11 @@ func (d *Directory) compile(p *Policy) *compiled {
 }
 
 func (d *Directory) compileRole(r *Role) *roleState {
-	return &roleState{*r, d.parse(r.Trust, policy.ForTrust, "role "+r.Name)}
+	trust := d.parse(r.Trust, policy.ForTrust, "role "+r.Name)
+	if trust != nothing {
+		trust.Bind(r.Trusted)
+	}
+	return &roleState{*r, trust}
 }
 
 func (d *Directory) openKey(k *Key) *credential {

@@ -127,7 +127,7 @@ func (d *Directory) ofUser(u *User) *Identity {
 	}
 	slices.Sort(names)
 	return &Identity{
-		Principal: policy.Principal{Kind: policy.User, ARN: policy.UserARN(u.Name), CanonicalID: CanonicalID(u.ID)},
+		Principal: policy.Principal{Kind: policy.User, ARN: policy.UserARN(u.Name), ID: u.ID, CanonicalID: CanonicalID(u.ID)},
 		Name:      u.Name, User: u.Name, UserID: u.ID,
 		Set: policy.Set{Identity: d.named(slices.Compact(names)), Boundary: d.boundary(u.Boundary)},
 	}
@@ -186,27 +186,37 @@ func (d *Directory) Named(name string) (*Identity, bool) {
 // ofRole makes the identity of a session of a role. The caller holds mu.
 func (d *Directory) ofRole(role *Role, session string) *Identity {
 	return &Identity{
-		Principal: policy.Principal{Kind: policy.Session, ARN: policy.SessionARN(role.Name, session), Role: policy.RoleARN(role.Name)},
+		Principal: policy.Principal{Kind: policy.Session, ARN: policy.SessionARN(role.Name, session), Role: policy.RoleARN(role.Name), ID: role.ID},
 		Name:      role.Name + "/" + session, UserID: role.ID + ":" + session,
 		Set: policy.Set{Identity: d.named(role.Policies), Boundary: d.boundary(role.Boundary)},
 	}
 }
 
-// Known reports whether there is a user or role of an ARN, or a session of such a role, for policies that name principals.
-func (d *Directory) Known(arn string) bool {
+// Meant returns the ids of the users and roles that ARNs name, for policies that name principals: whoever gets such a name later is somebody
+// else. unknown is one that names nobody, or "".
+func (d *Directory) Meant(arns []string) (ids map[string]string, unknown string) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if name, ok := strings.CutPrefix(arn, policy.UserARN("")); ok {
-		return d.users[name] != nil
+	ids = make(map[string]string, len(arns))
+	for _, arn := range arns {
+		role := ""
+		if name, ok := strings.CutPrefix(arn, policy.UserARN("")); ok {
+			if u := d.users[name]; u != nil {
+				ids[arn] = u.ID
+			}
+		} else if name, ok := strings.CutPrefix(arn, policy.RoleARN("")); ok {
+			role = name
+		} else if name, ok := strings.CutPrefix(arn, sessionARNs); ok {
+			role, _, _ = strings.Cut(name, "/")
+		}
+		if r := d.roles[role]; r != nil {
+			ids[arn] = r.ID
+		}
+		if ids[arn] == "" {
+			return nil, arn
+		}
 	}
-	if name, ok := strings.CutPrefix(arn, policy.RoleARN("")); ok {
-		return d.roles[name] != nil
-	}
-	if name, ok := strings.CutPrefix(arn, sessionARNs); ok {
-		role, _, _ := strings.Cut(name, "/")
-		return d.roles[role] != nil
-	}
-	return arn == policy.RootARN
+	return ids, ""
 }
 
 // CanonicalName returns the name of whom a canonical user id names.

@@ -63,14 +63,16 @@ type Key struct {
 
 // Role is what others may become for a while.
 type Role struct {
-	Name        string    `json:"name"`
-	ID          string    `json:"id"`
-	Created     time.Time `json:"created"`
-	Policies    []string  `json:"policies,omitempty"`
-	Boundary    string    `json:"boundary,omitempty"`
-	Trust       string    `json:"trust"` // The document that says who may assume it.
-	MaxDuration int       `json:"max_seconds,omitempty"`
-	Since       time.Time `json:"since,omitzero"` // As of a user.
+	Name     string    `json:"name"`
+	ID       string    `json:"id"`
+	Created  time.Time `json:"created"`
+	Policies []string  `json:"policies,omitempty"`
+	Boundary string    `json:"boundary,omitempty"`
+	Trust    string    `json:"trust"` // The document that says who may assume it.
+	// Trusted are the ids of those whom Trust names, by ARN. nil is whoever has the names when the role is put.
+	Trusted     map[string]string `json:"trusted,omitempty"`
+	MaxDuration int               `json:"max_seconds,omitempty"`
+	Since       time.Time         `json:"since,omitzero"` // As of a user.
 }
 
 // Provider is an issuer of web identities that is trusted to say who somebody is.

@@ -38,12 +38,13 @@ func (d *Directory) putRole(ctx context.Context, r Role) (Role, error) {
 	if err != nil {
 		return Role{}, refuse(Invalid, "%s", err)
 	}
-	if arns, _ := trust.Identities(); len(arns) > 0 {
-		for _, arn := range arns {
-			if !d.Known(arn) {
-				return Role{}, refuse(NotFound, "there is nobody of the name %q", arn)
-			}
+	if r.Trusted == nil {
+		arns, _ := trust.Identities()
+		ids, unknown := d.Meant(arns)
+		if unknown != "" {
+			return Role{}, refuse(NotFound, "there is nobody of the name %q", unknown)
 		}
+		r.Trusted = ids
 	}
 	if r.MaxDuration != 0 && (r.MaxDuration < int(MinDuration.Seconds()) || r.MaxDuration > int(MaxDuration.Seconds())) {
 		return Role{}, refuse(Invalid, "a role's sessions last %v to %v at most", MinDuration, MaxDuration)

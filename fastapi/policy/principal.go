@@ -26,6 +26,7 @@ type Principal struct {
 	Kind Kind
 	ARN  string
 	Role string // The ARN of a session's role.
+	ID   string // Of the user, or of the session's role; nobody else ever has it.
 	// CanonicalID is what access control lists and CanonicalUser name.
 	CanonicalID string
 	// Provider is the ARN of the identity provider that vouches for somebody federated.
@@ -55,11 +56,14 @@ func ProviderARN(name string) string { return arnPrefix + "oidc-provider/" + nam
 // principals is the Principal or NotPrincipal of a statement.
 type principals struct {
 	anyone    bool
-	account   bool     // The account as a whole: its root, and in a Deny everybody of it.
-	arns      []string // Users, roles, sessions.
+	account   bool    // The account as a whole: its root, and in a Deny everybody of it.
+	arns      []bound // Users, roles, sessions.
 	canonical []string
 	providers []string
 }
+
+// bound is an ARN, and the id that whoever is meant has. A name can be given to somebody else later, an id cannot; "" is whoever has the name.
+type bound struct{ arn, id string }
 
 // parsePrincipals reads the value of Principal or NotPrincipal.
 func parsePrincipals(n *node) (*principals, error) {
@@ -125,7 +129,7 @@ func (p *principals) addAWS(value string) error {
 		p.account = true
 		return nil
 	}
-	if strings.ContainsAny(value, "*?") {
+	if strings.ContainsAny(value, "*? \t\r\n") {
 		return errPrincipal // A name is whole or it is everyone.
 	}
 	parts := strings.SplitN(value, ":", 6)
@@ -144,7 +148,7 @@ func (p *principals) addAWS(value string) error {
 	default:
 		return errPrincipal
 	}
-	p.arns = append(p.arns, value)
+	p.arns = append(p.arns, bound{arn: value})
 	return nil
 }
 
@@ -161,8 +165,8 @@ func (p *principals) names(who *Principal) whom {
 	if p.anyone {
 		return namedDirectly
 	}
-	for _, arn := range p.arns {
-		if arn == who.ARN && who.ARN != "" || arn == who.Role && who.Role != "" {
+	for _, b := range p.arns {
+		if (b.arn == who.ARN && who.ARN != "" || b.arn == who.Role && who.Role != "") && (b.id == "" || b.id == who.ID) {
 			return namedDirectly
 		}
 	}

@@ -73,9 +73,22 @@ func wide(network netip.Prefix) bool {
 func (p *Policy) Identities() (arns, canonical []string) {
 	for i := range p.statements {
 		if who := p.statements[i].who; who != nil {
-			arns = append(arns, who.arns...)
+			for _, b := range who.arns {
+				arns = append(arns, b.arn)
+			}
 			canonical = append(canonical, who.canonical...)
 		}
 	}
 	return arns, canonical
+}
+
+// Bind has a policy mean, by the ARNs that it names, those who have these ids. It is called before the policy is used.
+func (p *Policy) Bind(ids map[string]string) {
+	for i := range p.statements {
+		if who := p.statements[i].who; who != nil {
+			for j := range who.arns {
+				who.arns[j].id = ids[who.arns[j].arn]
+			}
+		}
+	}
 }
