@@ -53,9 +53,12 @@ func VerifyDrives(ctx context.Context, opts Options, scratch string, progress fu
 	return out, nil
 }
 
+// verifyArenaLen is all that verification reads into: the ring pins the whole of its arena at the start, which takes seconds for what a node has.
+const verifyArenaLen = 256 << 20
+
 // verifyDirs verifies a cell on directories.
 func verifyDirs(ctx context.Context, opts *Options, plan cellPlan, dir string, progress func(VerifyProgress)) (out VerifyReport, err error) {
-	arena, err := ioring.NewArena(ioring.ArenaOptions{Size: opts.Memory / 2 &^ (2<<20 - 1), Node: plan.node.ID, NoPrefault: true})
+	arena, err := ioring.NewArena(ioring.ArenaOptions{Size: min(opts.Memory/2, verifyArenaLen) &^ (2<<20 - 1), Node: plan.node.ID, NoPrefault: true})
 	if err != nil {
 		return out, err
 	}

@@ -80,7 +80,7 @@ func openLocked(path string, opts DirOptions, lock *os.File) (*dirDrive, error) 
 	}
 	for _, e := range entries {
 		switch name := e.Name(); name {
-		case identityName, lockName, segmentsDir, indexDir, checkpointDir, rootName, lostAndFound:
+		case identityName, lockName, segmentsDir, indexDir, checkpointDir, rootName, keyringName, lostAndFound:
 		default:
 			if strings.HasSuffix(name, tmpSuffix) {
 				continue // A crash interrupted WriteMeta; the next one takes it away.

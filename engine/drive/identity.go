@@ -21,6 +21,7 @@ const (
 	indexDir       = "index"
 	checkpointDir  = "checkpoint"
 	rootName       = "root.json"
+	keyringName    = "keyring.json"
 	lostAndFound   = "lost+found" // The file system's own.
 	tmpSuffix      = ".tmp"       // A small file on its way to be replaced.
 	identityFormat = 1

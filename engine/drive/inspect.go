@@ -93,7 +93,7 @@ func inspectUnformatted(path string) (State, Identity, error) {
 			if inner, err := os.ReadDir(filepath.Join(path, name)); err != nil || len(inner) > 0 {
 				ours = append(ours, name)
 			}
-		case rootName, rootName + tmpSuffix:
+		case rootName, rootName + tmpSuffix, keyringName, keyringName + tmpSuffix:
 			ours = append(ours, name)
 		default:
 			foreign = append(foreign, name)
