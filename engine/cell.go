@@ -199,6 +199,7 @@ func (c *cell) close(ctx context.Context) error {
 		c.stop()
 		c.tasks.Wait()
 	}
+	c.compaction.close()
 	if b := c.base.Load(); b != nil && !b.over {
 		errs = append(errs, b.close(ctx))
 	}

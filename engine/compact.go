@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +39,10 @@ const DefaultCompactRate = 256 << 20
 type CompactStatus struct {
 	Running bool   // Some volume is being moved.
 	Volume  string // The last volume that was begun, "" for none.
+	Waiting int    // Volumes of which nothing is needed any more, but that readers, or copies of the index, still hold.
+
+	Asked    bool  // Everything worthwhile is being moved because somebody asked for it.
+	AskedErr error // Why the last such compaction ended early, nil if it did not.
 
 	Used, Live int64 // Bytes that closed volumes take on the drives, and would take if they held only what lives. As of the last look.
 	Tombstones int64 // The part of Live that tombstones take.
@@ -56,99 +58,47 @@ func (s *Store) CompactStatus() CompactStatus {
 	var t CompactStatus
 	for _, c := range s.cells {
 		n := c.compaction.status()
-		t.Running = t.Running || n.Running
+		t.Running, t.Asked, t.Waiting = t.Running || n.Running, t.Asked || n.Asked, t.Waiting+n.Waiting
 		t.Volume = cmp.Or(n.Volume, t.Volume)
 		t.Used, t.Live, t.Tombstones = t.Used+n.Used, t.Live+n.Live, t.Tombstones+n.Tombstones
 		t.Volumes, t.Records, t.Extents = t.Volumes+n.Volumes, t.Records+n.Records, t.Extents+n.Extents
 		t.ReadLen, t.WriteLen, t.Skipped = t.ReadLen+n.ReadLen, t.WriteLen+n.WriteLen, t.Skipped+n.Skipped
-		t.Err = errors.Join(t.Err, n.Err)
+		t.Err, t.AskedErr = errors.Join(t.Err, n.Err), errors.Join(t.AskedErr, n.AskedErr)
 	}
 	return t
 }
 
-// Compact moves what lives out of every volume in which there is some waste, and returns when those volumes are free, or as soon as
-// ctx ends; then compaction stops where it is. Volumes that readers hold, or that cannot be read, stay.
-func (s *Store) Compact(ctx context.Context) error {
-	var errs []error
-	for _, c := range s.cells {
-		errs = append(errs, c.compaction.ask(ctx))
-	}
-	return storeError("Compact", "", "", errors.Join(errs...))
-}
-
 // compaction is what a cell knows of its compaction, whichever base it has.
 type compaction struct {
-	requests chan *compactRequest
-	hurry    atomic.Int64 // Requests under way: the recycler does not wait for better times either.
+	wake   chan struct{} // Of capacity 1: there is an order.
+	closed chan struct{} // Closed when the cell is.
+	hurry  atomic.Bool   // Somebody waits for space: the recycler does not wait for better times either.
 
 	mu       sync.Mutex // Guards the fields below.
 	now      CompactStatus
+	order    *compactOrder               // Under way, or the last; nil if there was none.
 	moved    map[meta.VolumeID]bool      // Volumes of which nothing is needed any more, until they are freed.
 	stuck    map[meta.VolumeID]time.Time // Volumes that could not be moved whole, and when to try again.
 	doubtful []placement                 // Of extents in records of which nobody knows whether they count: pinned until another base knows.
 }
 
-type compactRequest struct {
-	ctx  context.Context
-	done chan error // Of capacity 1.
-}
-
 func newCompaction() *compaction {
 	return &compaction{
-		requests: make(chan *compactRequest),
-		moved:    make(map[meta.VolumeID]bool), stuck: make(map[meta.VolumeID]time.Time),
+		wake: make(chan struct{}, 1), closed: make(chan struct{}),
+		moved: make(map[meta.VolumeID]bool), stuck: make(map[meta.VolumeID]time.Time),
 	}
 }
-
-func (k *compaction) ask(ctx context.Context) error {
-	k.hurry.Add(1)
-	defer k.hurry.Add(-1)
-	r := &compactRequest{ctx: ctx, done: make(chan error, 1)}
-	select {
-	case k.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-r.done:
-		if err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return k.awaitFreed(ctx)
-}
-
-// awaitFreed waits until the volumes are freed of which nothing is needed now.
-func (k *compaction) awaitFreed(ctx context.Context) error {
-	poll := time.NewTicker(freedPoll)
-	defer poll.Stop()
-	k.mu.Lock()
-	left := slices.Collect(maps.Keys(k.moved))
-	k.mu.Unlock()
-	for {
-		k.mu.Lock()
-		left = slices.DeleteFunc(left, func(id meta.VolumeID) bool { return !k.moved[id] })
-		k.mu.Unlock()
-		if len(left) == 0 {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-poll.C:
-		}
-	}
-}
-
-// freedPoll is how often a request looks whether what it waits for has been freed.
-const freedPoll = 10 * time.Millisecond
 
 func (k *compaction) status() CompactStatus {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.now
+	t := k.now
+	t.Waiting = len(k.moved)
+	t.Asked = k.order.open()
+	if k.order != nil && !t.Asked {
+		t.AskedErr = k.order.err
+	}
+	return t
 }
 
 // update changes the status.
@@ -171,6 +121,7 @@ func (k *compaction) forget(id meta.VolumeID) {
 	defer k.mu.Unlock()
 	delete(k.moved, id)
 	delete(k.stuck, id)
+	k.relax()
 }
 
 // settle lets the placements go whose records were in doubt when the last base ended: the journal of the present one has decided.
@@ -215,6 +166,7 @@ const stuckFor = 10 * time.Minute
 // run works until ctx ends.
 func (k *compactor) run(ctx context.Context) {
 	k.settle()
+	k.serve(ctx) // Of an order that the last base left.
 	look := time.NewTicker(k.c.limits.compact)
 	defer look.Stop()
 	full := time.NewTicker(k.c.limits.poll)
@@ -223,8 +175,8 @@ func (k *compactor) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-k.requests:
-			r.done <- k.serve(ctx, r)
+		case <-k.wake:
+			k.serve(ctx)
 			continue
 		case <-look.C:
 		case <-full.C:
@@ -243,15 +195,6 @@ func (k *compactor) run(ctx context.Context) {
 			k.c.log.Warn("compaction stops for now", "error", err)
 		}
 	}
-}
-
-// serve compacts all it can of the volumes that are there.
-func (k *compactor) serve(ctx context.Context, r *compactRequest) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(r.ctx, cancel)()
-	newest := k.newest()
-	return k.pass(ctx, func(s *spaceSurvey) *sparse { return s.pick(newest, 0) })
 }
 
 // newest returns the newest volume.
@@ -296,7 +239,7 @@ func (k *compactor) awaitRoom(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.c.limits.stall)
 	defer cancel()
-	_ = k.awaitFreed(ctx)
+	_ = k.awaitFreed(ctx, k.waiting())
 }
 
 // roomyJournals is how many journal volumes must find room for compaction to go on without waiting.

@@ -50,7 +50,9 @@ type CellGauges struct {
 	JournalCommit time.Duration               // Of all batches together, from submission to durable.
 	JournalLag    uint64                      // Records that a start would have to apply to the index again.
 	Volumes       int
-	K, M          int // Of a volume made now.
+	K, M          int  // Of a volume made now.
+	Full          bool // New bytes are refused.
+	Compact       CompactStatus
 }
 
 // Gauges returns them as they are now.
@@ -88,7 +90,7 @@ func driveOps(n *drive.OpStats) DriveOps {
 }
 
 func (c *cell) gauges() CellGauges {
-	g := CellGauges{Cell: c.id, Volumes: len(c.set.Volumes())}
+	g := CellGauges{Cell: c.id, Volumes: len(c.set.Volumes()), Full: c.full.Load(), Compact: c.compaction.status()}
 	g.K, g.M = c.set.Geometry()
 	if c.queue != nil {
 		n := c.queue.Stats()

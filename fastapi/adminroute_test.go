@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,6 +63,21 @@ func (a fakeAdmin) Gauges() engine.Gauges {
 			{DriveInfo: engine.DriveInfo{ID: "two", State: "missing"}},
 		},
 	}
+}
+
+func (a fakeAdmin) CompactStatus() engine.CompactStatus {
+	a.enter("CompactStatus", "")
+	defer a.mu.Unlock()
+	return engine.CompactStatus{Asked: a.compacting, Waiting: 2, Used: 30, Live: 20, Err: errors.New("a drive is gone")}
+}
+
+func (a fakeAdmin) StartCompaction() { a.compact("StartCompaction", true) }
+func (a fakeAdmin) StopCompaction()  { a.compact("StopCompaction", false) }
+
+func (a fakeAdmin) compact(call string, asked bool) {
+	a.enter(call, "")
+	defer a.mu.Unlock()
+	a.compacting = asked
 }
 
 // failure is the document of a failed call of the administration API.

@@ -29,6 +29,8 @@ type fakeStore struct {
 	kept     atomic.Int64 // Pieces that the network has.
 	parked   atomic.Int64 // Times that a slow reader was left waiting without memory.
 	open     int          // Handles and bodies not closed.
+
+	compacting bool // Compaction was asked for. Guarded by mu.
 }
 
 type fakeBucket struct {

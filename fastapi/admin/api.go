@@ -16,6 +16,7 @@ type Store interface {
 	Gauges() engine.Gauges
 	Healing
 	Buckets
+	Compaction
 }
 
 // Front is what the API needs of the front end.

@@ -72,6 +72,9 @@ var storeMetrics = []metric[stats]{
 	counter("mended_bytes_total", "Bytes written again in place because they were not what was written.", nil, func(s stats) float64 { return float64(s.MendedLen) }),
 	counter("scrub_bytes_total", "Bytes read by scrubbing.", nil, func(s stats) float64 { return float64(s.ScrubLen) }),
 	counter("scrub_findings_total", "Units and blocks that scrubbing found not to be what was written.", nil, func(s stats) float64 { return float64(s.ScrubFound) }),
+	counter("compacted_volumes_total", "Volumes that compaction has emptied.", nil, func(s stats) float64 { return float64(s.CompactedVolumes) }),
+	counter("compact_read_bytes_total", "Bytes that compaction has read.", nil, func(s stats) float64 { return float64(s.CompactReadLen) }),
+	counter("compact_written_bytes_total", "Bytes that compaction has written again, before parity.", nil, func(s stats) float64 { return float64(s.CompactWriteLen) }),
 	counter("index_replaced_total", "Times the index was replaced because it, its drive or the journal failed.", nil, func(s stats) float64 { return float64(s.Failovers) }),
 }
 
@@ -113,6 +116,11 @@ var cellMetrics = []metric[cellGauge]{
 	gauge("journal_lag_records", "Records that a start would have to apply to the index again.", cellLabels, func(c cellGauge) float64 { return float64(c.JournalLag) }),
 	counter("journal_commit_seconds_total", "Time of all batches together, from submission to durable.", cellLabels, func(c cellGauge) float64 { return c.JournalCommit.Seconds() }),
 	gauge("volumes", "Volumes that hold something.", cellLabels, func(c cellGauge) float64 { return float64(c.Volumes) }),
+	gauge("full", "1 if new bytes are refused because the drives are full, 0 if not.", cellLabels, func(c cellGauge) float64 { return oneIf(c.Full) }),
+	gauge("compact_running", "1 while compaction moves a volume, 0 if not.", cellLabels, func(c cellGauge) float64 { return oneIf(c.Compact.Running) }),
+	gauge("closed_volume_bytes", "Bytes that volumes take on the drives to which nothing is added any more, when compaction last looked.", cellLabels, func(c cellGauge) float64 { return float64(c.Compact.Used) }),
+	gauge("closed_volume_live_bytes", "Bytes that these would take if they held only what lives.", cellLabels, func(c cellGauge) float64 { return float64(c.Compact.Live) }),
+	gauge("compact_waiting_volumes", "Volumes that are empty, but that readers, or copies of the index, still hold.", cellLabels, func(c cellGauge) float64 { return float64(c.Compact.Waiting) }),
 	gauge("geometry_data_shards", "Data shards of a volume made now.", cellLabels, func(c cellGauge) float64 { return float64(c.K) }),
 	gauge("geometry_parity_shards", "Parity shards of a volume made now.", cellLabels, func(c cellGauge) float64 { return float64(c.M) }),
 }

@@ -48,7 +48,7 @@ var actionTable = [...]struct {
 	// The administration of this server: an action for each route of its API.
 	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
 		ListBucketUsage BucketUsage GetBucketQuota PutBucketQuota DeleteBucketQuota GetBucketETags SetBucketETags
-		HealStatus StartHealing StopHealing ScrubStatus StartScrub StopScrub Verify
+		HealStatus StartHealing StopHealing ScrubStatus StartScrub StopScrub Verify CompactStatus StartCompaction StopCompaction
 		WatchRequests GetSettings SetSetting GetLog GetDraining SetDraining StopService RestartService Profile SupportBundle
 		ListUsers GetUser PutUser UpdateUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup UpdateGroup DeleteGroup
 		ListPolicies GetPolicy PutPolicy DeletePolicy ListRoles GetRole PutRole UpdateRole DeleteRole RevokeRoleSessions

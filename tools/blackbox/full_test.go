@@ -2,9 +2,11 @@ package blackbox
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,8 +62,8 @@ func smallDrives(t *testing.T, count int, size int64) (drives []string) {
 	return drives
 }
 
-// TestFullDrives writes until there is no room. Writes are then refused as full, reads and deletes go on, and what
-// deletes give back can be written again, without a restart; with large objects and with small ones.
+// TestFullDrives writes until there is no room. Writes are then refused as full, reads and deletes go on, and of what
+// deletes give back, scattered over all volumes, half at least can be written again, without a restart; with large objects and with small ones.
 func TestFullDrives(t *testing.T) {
 	t.Parallel()
 	const driveLen = 96 << 20
@@ -100,20 +102,26 @@ func TestFullDrives(t *testing.T) {
 			for i := range 50 { // Deletes are records too, and there must be room for many.
 				n.must(t, "DELETE", fmt.Sprintf("/bkt/absent-%d", i), nil)
 			}
-			for key := range objects {
-				if len(objects) > 2 {
+			// Every other object goes, so that no volume is wholly dead: what they took is there again once the rest has been moved.
+			stored := len(objects)
+			for i, key := range slices.Sorted(maps.Keys(objects)) {
+				if i%2 == 0 {
 					n.must(t, "DELETE", "/bkt/"+key, nil)
 					delete(objects, key)
 				}
 			}
-			again := corpus.Body(1, c.size)
-			eventually(t, 15*time.Second, func() string {
-				if r := n.get(t, "PUT", "/bkt/again", again); r.status != 200 {
-					return fmt.Sprintf("after deletes: %v", r)
-				}
-				return ""
-			})
-			objects["again"] = again
+			wanted := stored / 4
+			for i := range wanted {
+				key, body := fmt.Sprintf("again-%d", i), corpus.Body(uint64(i), c.size)
+				eventually(t, time.Minute, func() string {
+					if r := n.get(t, "PUT", "/bkt/"+key, body); r.status != 200 {
+						return fmt.Sprintf("object %d of %d after %d deletes: %v", i, wanted, stored-stored/2, r)
+					}
+					return ""
+				})
+				objects[key] = body
+			}
+			objects.check(t, n, "when half was written again")
 			n.Kill()
 			n.launch(t)
 			objects.check(t, n, "after a kill")

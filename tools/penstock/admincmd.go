@@ -41,6 +41,7 @@ func newAdminCommand(p *process) *cobra.Command {
 		newHealCommand(c, p.stderr),
 		newScrubCommand(c),
 		newAdminVerifyCommand(c, p.stderr),
+		newAdminCompactCommand(c),
 	)
 	cmd.AddCommand(newAdminNodeCommands(c)...)
 	cmd.AddCommand(newAdminTopCommand(c))
