@@ -128,7 +128,8 @@ func (p *prober) run(ctx context.Context, kind ioring.Kind, length, depth int, e
 					return
 				}
 				defer buf.Release()
-				for ctx.Err() == nil && (each == 0 || time.Since(begun) < each) {
+				// Each does at least one, however late it got its turn: a drive that did nothing has no rate.
+				for first := true; ctx.Err() == nil && (first || each == 0 || time.Since(begun) < each); first = false {
 					place := next.Add(1) - 1
 					if each == 0 && place >= places {
 						return
