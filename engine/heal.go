@@ -71,6 +71,9 @@ var (
 	errWaiting = errors.New("waiting")
 	// errStubborn: what was written again still does not read as it was written.
 	errStubborn = errors.New("the drive does not keep what is written to it")
+
+	// errShort: the segment was cut short, so what is missing of it has no place in it.
+	errShort = errors.New("the segment is shorter than what it must hold")
 )
 
 func newHealer(c *cell) *healer {
@@ -303,7 +306,7 @@ func (h *healer) mend(ctx context.Context, vol *volume.Volume, a ailing) error {
 	}
 	err := h.c.mendRanges(ctx, h, vol, a.Shard, ranges)
 	vol.Unpin()
-	if errors.Is(err, errStubborn) {
+	if errors.Is(err, errStubborn) || errors.Is(err, errShort) {
 		h.c.log.Warn("a segment is replaced", "volume", volume.Name(vol.ID()), "shard", a.Shard, "error", err)
 		return h.replace(ctx, vol, []ailing{a})
 	}

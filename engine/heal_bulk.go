@@ -339,6 +339,9 @@ func (c *cell) mendRanges(ctx context.Context, h *healer, vol *volume.Volume, sh
 
 // mendHeader writes the header of a segment again if it is wrong.
 func (c *cell) mendHeader(ctx context.Context, vol *volume.Volume, shard int) error {
+	if file := vol.Shard(shard); file != nil && file.Size() < vol.Start() {
+		return fmt.Errorf("header of shard %d of volume %s, %d bytes: %w", shard, volume.Name(vol.ID()), file.Size(), errShort)
+	}
 	wrong, err := c.set.HeaderWrong(ctx, vol, shard)
 	if err == nil && !wrong {
 		return nil
@@ -364,11 +367,14 @@ func (c *cell) mendRow(ctx context.Context, s stripeAt, row, shard int) (n int64
 	if err != nil {
 		return 0, err
 	}
-	n = cs.run(shard).Len
-	file := s.vol.Shard(shard)
-	if file == nil {
+	run := cs.run(shard)
+	n = run.Len
+	switch file := s.vol.Shard(shard); {
+	case file == nil:
 		err = fmt.Errorf("shard %d of volume %s: %w", shard, volume.Name(s.vol.ID()), errUnreadable)
-	} else {
+	case file.Size() < s.ext.Off+run.Off+run.Len:
+		err = fmt.Errorf("shard %d of volume %s, %d bytes: %w", shard, volume.Name(s.vol.ID()), file.Size(), errShort)
+	default:
 		err = c.writeColumns(cs, map[int]drive.File{shard: file})
 	}
 	cs.release()

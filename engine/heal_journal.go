@@ -126,6 +126,9 @@ func (c *cell) mendBatches(ctx context.Context, h *healer, vol *volume.Volume, s
 		if file == nil {
 			return 0, errUnreadable
 		}
+		if file.Size() < blocks.Off()+blocks.BlockLen(shard) {
+			return 0, fmt.Errorf("shard %d of journal volume %s, %d bytes: %w", shard, volume.Name(vol.ID()), file.Size(), errShort)
+		}
 		if err := blocks.Write(file, shard); err != nil {
 			c.set.FailDrive(file.Drive().ID(), err)
 			return 0, err

@@ -91,8 +91,9 @@ func (u *undecodable) Error() string {
 // unknown, a committed batch is decodable.
 func (u *undecodable) blind() bool { return len(u.unknown) > u.m }
 
+// newReader returns a reader that looks at the shards in eager always, of which there may be none, and at others when those do not do.
 func newReader(ctx context.Context, opts *Options, vol Volume, eager erasure.Set, window int) *reader {
-	window = min(window, streamMemory/eager.Count()) &^ (blockAlign - 1)
+	window = min(window, streamMemory/max(1, eager.Count())) &^ (blockAlign - 1)
 	return &reader{ctx: ctx, opts: opts, vol: vol, eager: eager, window: window}
 }
 
