@@ -74,6 +74,7 @@ func TestInspectUnformatted(t *testing.T) {
 		{name: "hidden", files: []string{".minio.sys/"}, reason: drive.Foreign, what: ".minio.sys"},
 		{name: "identity lost", files: []string{"segments/00000001"}, reason: drive.Damaged, what: "holds segments but no drive.json"},
 		{name: "index only", files: []string{"index/MANIFEST-1"}, reason: drive.Damaged, what: "holds index but no drive.json"},
+		{name: "keys only", files: []string{"keyring.json"}, reason: drive.Damaged, what: "holds keyring.json but no drive.json"},
 		{name: "secrets only", files: []string{"root.json"}, reason: drive.Damaged, what: "holds root.json but no drive.json"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -148,13 +149,13 @@ func TestFormatAndOpen(t *testing.T) {
 		}
 	}
 	// Strangers' files do not stop a drive, and are pointed out. What a crash left is not a stranger's.
-	put(t, path, "core.1234", "root.json.tmp", "segments/readme.txt", "segments/7", "segments/00000007/")
+	put(t, path, "core.1234", "keyring.json", "root.json.tmp", "segments/readme.txt", "segments/7", "segments/00000007/")
 	var log bytes.Buffer
 	d, err = drive.OpenDir(path, drive.DirOptions{Queue: q, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := log.String(); !strings.Contains(text, "core.1234") || strings.Contains(text, "root.json") {
+	if text := log.String(); !strings.Contains(text, "core.1234") || strings.Contains(text, "root.json") || strings.Contains(text, "keyring.json") {
 		t.Errorf("log says %q", text)
 	}
 	if segs, err := d.Segments(); err != nil || len(segs) != 0 {
