@@ -13,7 +13,9 @@ MEMORY   ?= 512MiB
 ADDRESS  ?= 127.0.0.1:9000
 
 FUZZTIME ?= 20s
-KILLS    ?= 3000
+DURATION ?= 10m
+ONLY     ?=
+SEED     ?= 0
 BASE     ?=
 CLIENTS  ?=
 
@@ -62,8 +64,8 @@ fuzz: ## Every fuzz target for FUZZTIME (20s)
 bench: ## Measure the node and its packages, with BASE=<ref> against it; writes bench/RESULTS.md
 	@tools/bench.sh '$(BASE)'
 
-torture: ## Thousands of kill -9 of the real binary (KILLS=3000), faults of every kind, then every fuzz target for a minute
-	$(GO) test -tags invariants -timeout 0 -count 1 -v -run TestKill ./tools/killtest -kills $(KILLS)
+torture: ## Kills, power cuts and faults of drives under load of the real binary for DURATION (10m; ONLY=kill,power; SEED=…), then faults and races inside, then every fuzz target for a minute
+	$(GO) run ./tools/torture -duration $(DURATION) -only '$(ONLY)' -seed $(SEED)
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestEveryFault ./engine -faults 50
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestAgainstReference ./fastapi/policy -pairs 3000000
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestDerivedIsNeverMore ./fastapi/iam -derived 100000

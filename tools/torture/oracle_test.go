@@ -1,6 +1,15 @@
-package killtest
+package main
 
 import "testing"
+
+// bytes returns a value as a body.
+func (v value) bytes() []byte {
+	var all []byte
+	for _, p := range v.pieces {
+		all = append(all, p.bytes()...)
+	}
+	return all
+}
 
 // TestRegister plays histories of writes and looks what may be read after each.
 func TestRegister(t *testing.T) {
@@ -48,7 +57,7 @@ func TestRegister(t *testing.T) {
 			if v.absent {
 				body = nil
 			}
-			err := r.observe(body, "")
+			err := r.settle(body, "")
 			want := false
 			for i := range len(c.want) {
 				want = want || c.want[i] == name
@@ -65,12 +74,41 @@ func TestRegister(t *testing.T) {
 	}
 	r := newRegister()
 	r.acknowledge(r.begin(values['a']), "x")
-	if r.observe(values['a'].bytes(), "y") == nil {
+	if r.settle(values['a'].bytes(), "y") == nil {
 		t.Error("another ETag than the acknowledged one passes")
 	}
 	torn := values['a'].bytes()
 	torn[50] ^= 1
-	if r.observe(torn, "x") == nil || r.observe(torn[:99], "x") == nil || r.observe([]byte{}, "x") == nil {
+	if r.settle(torn, "x") == nil || r.settle(torn[:99], "x") == nil || r.settle([]byte{}, "x") == nil {
 		t.Error("a torn value passes")
+	}
+}
+
+// TestRegisterReads has reads meet writes that nobody acknowledged: once read, they have happened.
+func TestRegisterReads(t *testing.T) {
+	a, b := value{pieces: []piece{{seed: 1, size: 100}}}, value{pieces: []piece{{seed: 2, size: 100}}}
+	r := newRegister()
+	r.acknowledge(r.begin(a), "")
+	before := r.now()
+	open := r.begin(b)
+	for range 2 { // It has not happened yet, as far as anybody knows.
+		if err := r.read(r.now(), a.bytes(), ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := r.read(r.now(), b.bytes(), ""); err != nil {
+		t.Error(err)
+	}
+	if r.read(r.now(), a.bytes(), "") == nil {
+		t.Error("a read after one that saw the next value may see the old one")
+	}
+	if err := r.read(before, a.bytes(), ""); err != nil {
+		t.Errorf("a read that began before that may not: %v", err)
+	}
+	if r.refuse(open) == nil {
+		t.Error("a write that was read may be refused")
+	}
+	if w, certain := r.known(); !certain || !w.value.is(b.bytes()) {
+		t.Errorf("what was read is not certain: %v, %v", w, certain)
 	}
 }

@@ -1,4 +1,4 @@
-package killtest
+package main
 
 import (
 	"bytes"
@@ -36,14 +36,6 @@ func (v value) size() (n int) {
 	return n
 }
 
-func (v value) bytes() []byte {
-	var all []byte
-	for _, p := range v.pieces {
-		all = append(all, p.bytes()...)
-	}
-	return all
-}
-
 // is reports whether the value is the one that was read; body is nil when the key was absent.
 func (v value) is(body []byte) bool {
 	if v.absent || body == nil {
@@ -70,9 +62,12 @@ func (v value) String() string {
 
 // A write is one attempt to change a key. Times count events, not seconds.
 type write struct {
-	value      value
-	start, end int // end is never while the write is not acknowledged.
-	etag       string
+	value value
+	start int
+	// end is when it is certain that it had happened: it was acknowledged, or it was read. Until then it is never.
+	end  int
+	seen bool // It was read before it was acknowledged.
+	etag string
 }
 
 const never = int(^uint(0) >> 1)
@@ -105,23 +100,39 @@ func (r *register) acknowledge(w *write, etag string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clock++
-	w.end, w.etag = r.clock, etag
+	w.end, w.etag = min(w.end, r.clock), etag
 }
 
-// refuse notes that a write was answered with an error that says it did not happen.
-func (r *register) refuse(w *write) {
+// refuse notes that a write was answered with an error that says that it did not happen.
+func (r *register) refuse(w *write) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if w.seen {
+		return wrong("%v was refused, and was read before that", w.value)
+	}
 	r.writes = slices.DeleteFunc(r.writes, func(other *write) bool { return other == w })
+	return nil
+}
+
+// now returns the time, for a read that begins.
+func (r *register) now() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clock
 }
 
 // possible returns the writes any of which may be the last: those after whose end no acknowledged one began.
 func (r *register) possible() []*write {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	newest := 0 // The latest start of an acknowledged write.
+	return r.since(r.clock)
+}
+
+// since returns the writes any of which may be read by a read that began at that time and ends now.
+func (r *register) since(begun int) []*write {
+	newest := 0 // The latest start of a write that was over when the read began.
 	for _, w := range r.writes {
-		if w.end != never {
+		if w.end <= begun {
 			newest = max(newest, w.start)
 		}
 	}
@@ -140,27 +151,50 @@ func (r *register) known() (*write, bool) {
 	return all[len(all)-1], len(all) == 1
 }
 
-// observe holds that what was read is possible; from then on it alone is.
-func (r *register) observe(body []byte, etag string) error {
-	all := r.possible()
-	i := slices.IndexFunc(all, func(w *write) bool {
-		return w.value.is(body) && (w.etag == "" || etag == "" || w.etag == etag)
-	})
+func (w *write) matches(body []byte, etag string) bool {
+	return w.value.is(body) && (w.etag == "" || etag == "" || w.etag == etag)
+}
+
+// read holds that what a read that began at that time returned is possible. A write that nobody acknowledged, and that is read,
+// has happened: what was before it must not come back.
+func (r *register) read(begun int, body []byte, etag string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	all := r.since(begun)
+	matching := slices.DeleteFunc(slices.Clone(all), func(w *write) bool { return !w.matches(body, etag) })
+	if len(matching) == 0 {
+		return unexpected(body, etag, all)
+	}
+	if w := matching[0]; len(matching) == 1 && w.end == never {
+		r.clock++
+		w.end, w.seen = r.clock, true
+	}
+	return nil
+}
+
+// settle holds that what was read after a restart, when nothing can be under way any more, is possible; from then on it alone is.
+func (r *register) settle(body []byte, etag string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.since(r.clock)
+	i := slices.IndexFunc(all, func(w *write) bool { return w.matches(body, etag) })
 	if i < 0 {
-		got := "absent"
-		if body != nil {
-			got = fmt.Sprintf("%d bytes, ETag %s", len(body), etag)
-		}
-		want := ""
-		for _, w := range all {
-			want += fmt.Sprintf("\n\t%v, ETag %q, began at %d, acknowledged %v", w.value, w.etag, w.start, w.end != never)
-		}
-		return fmt.Errorf("got %s; want one of%s", got, want)
+		return unexpected(body, etag, all)
 	}
 	r.clock = 0
 	r.writes = []*write{{value: all[i].value, etag: etag}}
 	r.fresh = false
 	return nil
+}
+
+func unexpected(body []byte, etag string, want []*write) error {
+	got := "absent"
+	if body != nil {
+		got = fmt.Sprintf("%d bytes, ETag %s", len(body), etag)
+	}
+	s := ""
+	for _, w := range want {
+		s += fmt.Sprintf("\n\t%v, ETag %q, began at %d, acknowledged %v, seen %v", w.value, w.etag, w.start, w.end != never, w.seen)
+	}
+	return wrong("got %s; want one of%s", got, s)
 }
