@@ -146,6 +146,7 @@ func (h *healer) record(ctx context.Context) {
 // reconcile compares the ledger with the segments that are there: it enters shards that are nowhere, and strikes out those that are back.
 func (h *healer) reconcile() {
 	c := h.c
+	c.noteBehind() // Of drives that came back meanwhile.
 	for _, vol := range c.set.Volumes() {
 		for i := range vol.N() {
 			key := shardKey{vol.ID(), i}

@@ -286,9 +286,17 @@ func addRange(ranges []meta.Range, r meta.Range) []meta.Range {
 	return out
 }
 
+// noteBehind enters the ends of journals that drives which missed starts may be without.
+func (c *cell) noteBehind() {
+	for _, t := range c.set.Behind() {
+		c.ledger.note(t.Volume.ID(), t.Shard, meta.CauseUnwritten, everything(t.Volume)...)
+	}
+}
+
 // noteTail enters the shards that the last journal volume before this start is without. Its last batches may not be on them, should their drives
 // come back.
 func (c *cell) noteTail(id meta.VolumeID) {
+	c.noteBehind()
 	vol := c.set.Get(id)
 	if vol == nil {
 		return

@@ -36,6 +36,7 @@ func (s *Set) checkIdentities(found []scanned) (history, error) {
 		}
 	}
 	for i, p := range pasts {
+		s.all()[of[i]].noteBehind(p, h)
 		for j := range found[of[i]].segments {
 			f := &found[of[i]].segments[j]
 			f.void = f.err == nil && f.header.Class != classFree && p.void(f.header.Epoch, h)

@@ -166,6 +166,7 @@ func (s *Set) readmit(m *member, void []scannedSegment) error {
 	if errs[0] != nil {
 		return errs[0]
 	}
+	m.noteBehind(pastOf(&m.identity), history{confirmed: s.history})
 	m.identity.Starts, m.identity.Base, m.identity.Pending = s.history, nil, nil
 	for _, f := range void {
 		if err := f.file.Close(); err != nil {

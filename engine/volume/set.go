@@ -78,7 +78,8 @@ type member struct {
 	identity drive.Identity // As it is on the drive. Owned by Open, then by whoever has the token of changing.
 	draining atomic.Bool    // It takes nothing new.
 
-	damaged atomic.Int32 // Segments whose header cannot be trusted. They are left alone.
+	behind  atomic.Uint32 // The last start that it knew of, if that was not the last one; until Behind has told.
+	damaged atomic.Int32  // Segments whose header cannot be trusted. They are left alone.
 
 	// Guarded by Set.mu.
 	segments int

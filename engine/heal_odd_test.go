@@ -94,3 +94,57 @@ func TestHealNothingLeft(t *testing.T) {
 	}
 	s.Close(t.Context()) // It says that drives have failed.
 }
+
+// TestHealClone gives a store an old copy of one of its drives back: of before the start that finished what the one before had left
+// unfinished. What the copy lacks of that is known, though the drive was never away.
+func TestHealClone(t *testing.T) {
+	opts := testOptions(t, 1).tuned(soon)
+	domain := drive.NewDomain(identities(4), 0, drive.DomainOptions{})
+	s := mustOpen(t, opts, domain.Drives())
+	mustBucket(t, s, testBucket)
+	objects := fill(t, s, testBucket, "x/")
+	tail := s.cells[0].base.Load().journal.Position()
+	i := slices.Index(s.cells[0].set.Get(tail.Volume).Drives(), domain.Drives()[2].ID())
+	seg := s.cells[0].set.Get(tail.Volume).Shard(i).Seg()
+	copied := domain.Cut(drive.Choice{}).Drives()[2]
+	closeStore(t, s)
+
+	// The last batch is missing on it, as if power had failed while it was written.
+	f, err := copied.Open(seg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, block := int64(0), drive.Aligned(drive.BlockLen)
+	for off := f.Size() - drive.BlockLen; off > 0 && last == 0; off -= drive.BlockLen {
+		if err := drive.Do(t.Context(), &drive.Op{Kind: drive.Read, File: f, Off: off, Bufs: [][]byte{block}}); err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(block, func(b byte) bool { return b != 0 }) {
+			last = off
+		}
+	}
+	want := slices.Clone(block)
+	clear(block)
+	if err := drive.Do(t.Context(), &drive.Op{Kind: drive.Write, File: f, Off: last, Bufs: [][]byte{block}}); err != nil {
+		t.Fatal(err)
+	}
+
+	drives := domain.Drives()
+	for range 2 { // Starts that the copy does not know of.
+		reopen(drives)
+		s = mustOpen(t, opts, drives)
+		objects["x/more"] = payload(7, 5_000)
+		mustPut(t, s, testBucket, "x/more", objects["x/more"])
+		closeStore(t, s)
+	}
+	drives[2] = copied
+	reopen(drives)
+	s = mustOpen(t, opts, drives)
+	defer closeStore(t, s)
+	checkAll(t, s, testBucket, objects)
+	eventually(t, "the last batch is on the copy as well", func() bool {
+		err := drive.Do(t.Context(), &drive.Op{Kind: drive.Read, File: f, Off: last, Bufs: [][]byte{block}})
+		return err == nil && slices.Equal(block, want)
+	})
+	healed(t, s)
+}
