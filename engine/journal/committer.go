@@ -113,6 +113,9 @@ func (c *committer) isOver(b *batch) { c.j.over <- b }
 
 // step does what can be done now.
 func (c *committer) step() {
+	if c.phase == phaseServing && c.j.isUnwanted(c.vol.ID()) {
+		c.drain(false)
+	}
 	if c.phase == phaseServing {
 		c.fill()
 	}

@@ -56,6 +56,7 @@ type Journal struct {
 	sealed   []VolumeInfo    // Journal volumes still needed, by id, but for the open one.
 	left     []meta.VolumeID // Journal volumes left behind, by id; see carried.
 	open     VolumeInfo      // Zero while there is none.
+	unwanted meta.VolumeID   // Volume to continue in another one; see Leave.
 
 	wake    chan struct{} // Holds a token when the committer should look at the queue or the state.
 	over    chan *batch   // Batches whose writes are over, to the committer.
@@ -247,6 +248,22 @@ func (j *Journal) Freed(ids ...meta.VolumeID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.sealed = slices.DeleteFunc(j.sealed, func(v VolumeInfo) bool { return slices.Contains(ids, v.ID) })
+}
+
+// Leave continues the journal in another volume, if the one of this id is open: it is to be moved, and nothing that is written is. It does not wait
+// for that; nobody who appends notices.
+func (j *Journal) Leave(id meta.VolumeID) {
+	j.mu.Lock()
+	j.unwanted = id
+	j.mu.Unlock()
+	j.poke()
+}
+
+// isUnwanted reports whether Leave was called for a volume.
+func (j *Journal) isUnwanted(id meta.VolumeID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.unwanted == id
 }
 
 // Close takes in no more groups, waits until those it has are durable and applied, and ends the journal. If ctx ends first,

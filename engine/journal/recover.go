@@ -139,7 +139,12 @@ func (p *replay) readSealed(info VolumeInfo, from meta.Position) error {
 	r := newReader(p.ctx, p.opts, v, firstShards(v.K()), streamWindow)
 	defer r.close()
 	for e := p.enter(v, from); e.number <= info.LastBatch; e = r.following() {
-		if err := r.next(e); err != nil {
+		err := r.next(e)
+		if _, other := errors.AsType[*discontinuity](err); other && e.number == 1 && !p.whole {
+			// The volumes in between have been freed, as nobody who knew of what they held was thought to need them.
+			return fmt.Errorf("%w: %w", ErrGap, err)
+		}
+		if err != nil {
 			return p.lost(err, info)
 		}
 		p.read++
@@ -170,7 +175,7 @@ func (p *replay) lost(err error, info VolumeInfo) error {
 }
 
 // gap turns a discontinuity into an error of this package. The first batch that is read shows whether the index is of this journal, and whether
-// volumes in between have been freed; after it, there is no innocent reason.
+// volumes in between have been freed; within a volume, there is no innocent reason after it.
 func (p *replay) gap(err error) error {
 	if _, ok := errors.AsType[*discontinuity](err); !ok {
 		return err

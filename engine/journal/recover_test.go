@@ -177,6 +177,44 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestLeave continues a journal in other volumes by order, and frees one of them: a position before it is of no use any more, though the volume that
+// it is in is there.
+func TestLeave(t *testing.T) {
+	r := newRig(t, 4, 1, 512<<10)
+	j := r.format()
+	mustAppend(t, j, []byte{0xf0, 1})
+	stale := j.Position()
+	mustAppend(t, j, []byte{0xf0, 2})
+	var left []meta.VolumeID
+	leave := func() {
+		t.Helper()
+		vols := j.Volumes()
+		open := vols[len(vols)-1].ID
+		left = append(left, open)
+		j.Leave(open)
+		for n := 0; vols[len(vols)-1].ID == open; n++ { // Nobody who appends notices.
+			mustAppend(t, j, []byte{0xf0, byte(len(left)), byte(n)})
+			vols = j.Volumes()
+		}
+		if last := vols[len(vols)-2]; last.ID != open || last.Open {
+			t.Fatalf("volumes are %+v, and %x was left", vols, open)
+		}
+	}
+	leave()
+	leave()
+	j.Leave(left[0]) // Was left long ago.
+	mustAppend(t, j, (&meta.JournalFreed{Volumes: left[1:2]}).AppendTo(nil))
+	j.Freed(left[1])
+	leave()
+	end := j.Position()
+	r.stop(j)
+	if _, _, err := r.recover(stale); !errors.Is(err, journal.ErrGap) {
+		t.Errorf("replay over a volume that was freed: %v", err)
+	}
+	j, _ = r.mustRecover(end)
+	r.stop(j)
+}
+
 // TestRecycledSegments makes a volume out of segments that are full of batches of another one: they are not taken for its own.
 func TestRecycledSegments(t *testing.T) {
 	r := newRig(t, 6, 2, 512<<10)
