@@ -28,15 +28,6 @@ type driveWatch struct {
 	unsaid atomic.Int64 // Corrupt units since then.
 }
 
-// watchDrives makes what is kept of each drive.
-func watchDrives(drives []drive.Drive) map[drive.ID]*driveWatch {
-	m := make(map[drive.ID]*driveWatch, len(drives))
-	for _, d := range drives {
-		m[d.ID()] = &driveWatch{}
-	}
-	return m
-}
-
 // shardFile returns the segment to read a shard from, or nil. A drive that has stopped is not asked as long as others can stand in for it, and one
 // that has failed is as a last resort only.
 func (c *cell) shardFile(vol *volume.Volume, shard int, lastResort bool) drive.File {
@@ -162,7 +153,7 @@ func (c *cell) noteCorrupt(vol *volume.Volume, shard int, off int64) {
 	if file == nil {
 		return
 	}
-	watch := c.watch[file.Drive().ID()]
+	watch := c.drives.watch(file.Drive().ID())
 	now, last := time.Now().Unix(), watch.logged.Load()
 	if now-last < int64(corruptLogEvery/time.Second) || !watch.logged.CompareAndSwap(last, now) {
 		watch.unsaid.Add(1)

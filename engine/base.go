@@ -35,6 +35,8 @@ type base struct {
 	ctx     context.Context
 	abandon context.CancelFunc
 
+	copying sync.Mutex // Held by whoever makes a copy of the index, for there is one place to make it in.
+
 	replaced atomic.Bool // endBase closes it, or has.
 
 	viewsMu sync.Mutex // Guards views.
@@ -68,13 +70,16 @@ func (p indexPlace) id() (id drive.ID) {
 func (c *cell) enter() (*base, error) {
 	b := c.base.Load()
 	err := b.enter()
-	for waited := time.Duration(0); err != nil && waited < admissionWait; waited += replacePoll {
+	for waited := time.Duration(0); err != nil && (waited < admissionWait || c.moving.Load() && waited < moveWait); waited += replacePoll {
 		time.Sleep(replacePoll)
 		b = c.base.Load()
 		err = b.enter()
 	}
 	return b, err
 }
+
+// moveWait is how long a request waits for an index that is being moved by order: nothing has failed, so it is not to be noticed.
+const moveWait = 30 * time.Second
 
 // replacePoll is how often a request that waits for the next base looks for it.
 const replacePoll = 10 * time.Millisecond

@@ -28,18 +28,24 @@ type cell struct {
 
 	queue                                 ioring.Queue // nil when the drives bring their own (tests).
 	arena                                 *ioring.Arena
-	smallMemory, uploadMemory, readMemory *quota        // Parts of arena.
-	healMemory                            *quota        // What goes on in the background may hold of it.
-	memory                                memories      // Shares of the index.
-	drives                                []drive.Drive // Present ones.
-	absent                                []string      // Paths given that hold no usable drive.
-	watch                                 map[drive.ID]*driveWatch
+	smallMemory, uploadMemory, readMemory *quota      // Parts of arena.
+	healMemory                            *quota      // What goes on in the background may hold of it.
+	memory                                memories    // Shares of the index.
+	drives                                driveTable  // Present ones.
+	source                                driveSource // Where others may come from; nil for nowhere.
+	homecomer                             *homecomer  // Takes drives back.
+	drainer                               *drainer
+	node                                  int        // NUMA node.
+	lifecycle                             sync.Mutex // Held by whoever has drives come or go.
+	joined                                func()     // Called when a drive has come; nil for nothing.
+	absent                                []string   // Paths given that held no usable drive at the start.
 	hedger                                *hedger
 	set                                   *volume.Set
 	cache                                 *blobCache
 
 	base      atomic.Pointer[base] // Never nil once the cell has started.
 	recovered func(*base) error    // Called with each base after the first before it is used; nil for none.
+	moving    atomic.Bool          // The base is being replaced because the index moves.
 	shunned   map[drive.ID]bool    // Drives on which an index has failed. Owned by who starts the cell, then by supervise.
 	hung      map[drive.ID]bool    // Drives whose file systems hang; zero for a directory on none of them. Owned likewise.
 
@@ -135,6 +141,7 @@ func newCell(opts *Options, id int, cluster drive.ID) *cell {
 		ledger:       newLedger(opts.Clock),
 	}
 	c.healer, c.scrubber = newHealer(c), newScrubber(c)
+	c.homecomer, c.drainer = newHomecomer(c), newDrainer(c)
 	if opts.tune != nil {
 		opts.tune(c)
 	}
@@ -187,6 +194,8 @@ func (c *cell) run() {
 	c.tasks.Go(func() { c.supervise(ctx) })
 	c.tasks.Go(func() { c.healer.run(ctx) })
 	c.tasks.Go(func() { c.scrubber.run(ctx) })
+	c.tasks.Go(func() { c.homecomer.run(ctx) })
+	c.tasks.Go(func() { c.drainer.run(ctx) })
 	c.tasks.Go(func() { newStallWatch(c).run(ctx) })
 	c.tasks.Go(func() { newPresence(c).run(ctx) })
 }
@@ -206,8 +215,9 @@ func (c *cell) close(ctx context.Context) error {
 	errs = append(errs, c.background.shut(ctx))
 	if c.set != nil {
 		errs = append(errs, c.set.Close())
+		c.homecomer.closeLeftovers(true)
 	}
-	for _, d := range c.drives {
+	for _, d := range c.drives.all() {
 		errs = append(errs, d.Close())
 	}
 	if c.queue != nil {

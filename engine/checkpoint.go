@@ -146,6 +146,8 @@ func (b *base) checkpoint(ctx context.Context) (copies int, err error) {
 	if wanted == 0 {
 		return 0, nil
 	}
+	b.copying.Lock()
+	defer b.copying.Unlock()
 	aside := b.place.dir + checkpointsSuffix
 	if err := b.place.fs.RemoveAll(aside); err != nil {
 		return 0, err
@@ -160,7 +162,7 @@ func (b *base) checkpoint(ctx context.Context) (copies int, err error) {
 		if copies == wanted {
 			break
 		}
-		if b.place.drive != nil && d.ID() == b.place.drive.ID() {
+		if d.ID() == b.place.id() || c.set.Draining(d.ID()) {
 			continue
 		}
 		if err := b.copyWatched(ctx, aside, made, d); err != nil {

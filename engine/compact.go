@@ -184,7 +184,7 @@ func (k *compactor) run(ctx context.Context) {
 				continue
 			}
 		}
-		if k.c.opts.CompactGarbage < 0 && !k.c.full.Load() {
+		if k.c.opts.CompactGarbage < 0 && !k.c.full.Load() && !k.c.anyCrowded() {
 			continue
 		}
 		front := k.c.front.Load()

@@ -210,7 +210,15 @@ func (s *spaceSurvey) rotate(list []*sparse, newest meta.VolumeID, garbage float
 
 // due is what to move without being asked.
 func (k *compactor) due(s *spaceSurvey) *sparse {
+	for _, v := range s.all {
+		if k.c.crowded(v.vol) {
+			return v
+		}
+	}
 	garbage := k.c.opts.CompactGarbage
+	if garbage < 0 && !s.full {
+		return nil
+	}
 	if garbage == 0 {
 		garbage = DefaultCompactGarbage
 	}

@@ -36,13 +36,15 @@ const (
 	KindConflict                     // A concurrent conditional write won.
 	KindInvalidRange                 // A range outside the object.
 	KindCanceled                     // The caller's context ended first; nothing was committed.
+	KindNoSuchDrive                  // No drive of the store has that id or path.
+	KindDrive                        // A drive cannot be used, or be changed in that way; Err says why.
 	NumKinds                         // Not a kind; lets tests walk them all.
 )
 
 var kindNames = [NumKinds]string{
 	"internal", "unavailable", "unknown outcome", "busy", "full", "quota", "corrupt", "no such bucket", "bucket exists",
 	"bucket not empty", "no such object", "no such version", "delete marker", "locked", "no lock", "no such upload", "invalid part", "invalid part order", "part too small",
-	"too large", "incomplete body", "body", "precondition", "conflict", "invalid range", "canceled",
+	"too large", "incomplete body", "body", "precondition", "conflict", "invalid range", "canceled", "no such drive", "drive refused",
 }
 
 func (k Kind) String() string {

@@ -14,6 +14,9 @@ import (
 // errIndexDrive: the drive that the index lies on has failed as a drive of volumes.
 var errIndexDrive = errors.New("the drive of the index has failed")
 
+// errIndexMoves: the drive that the index lies on is being drained.
+var errIndexMoves = errors.New("the drive of the index is being drained")
+
 // supervise runs the recycler and compaction, and replaces the base when it has failed, until ctx ends.
 //
 // The index is a view of the journal, so losing it costs time and nothing else: the newest checkpoint on another drive is restored
@@ -52,6 +55,7 @@ func (c *cell) supervise(ctx context.Context) {
 func (c *cell) watchBase(ctx context.Context, b *base) error {
 	poll := time.NewTicker(c.limits.poll)
 	defer poll.Stop()
+	var complained time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,8 +67,19 @@ func (c *cell) watchBase(ctx context.Context, b *base) error {
 		if err := b.journal.Err(); err != nil {
 			return err
 		}
-		if err := c.driveError(b.place.drive); err != nil {
-			return fmt.Errorf("%w: %w", errIndexDrive, err)
+		switch d := b.place.drive; {
+		case d == nil:
+		case c.driveError(d) != nil:
+			return fmt.Errorf("%w: %w", errIndexDrive, c.driveError(d))
+		case c.drives.get(d.ID()) != d:
+			return fmt.Errorf("%w: it was away for a while", errIndexDrive)
+		case c.set.Draining(d.ID()):
+			if err := c.moveIndex(ctx, b); err == nil {
+				return errIndexMoves
+			} else if time.Since(complained) > complainEvery {
+				complained = time.Now()
+				c.log.Warn("the index cannot be moved off a drive that is being drained now", "index", b.place.dir, "error", err)
+			}
 		}
 	}
 }
@@ -85,8 +100,14 @@ func (c *cell) driveError(d drive.Drive) error {
 // failover replaces a base, trying until it succeeds or ctx ends.
 func (c *cell) failover(ctx context.Context, old *base, cause error) {
 	began := time.Now()
-	c.log.Error("the index is replaced; requests must come back later until it is", "index", old.place.dir, "cause", cause)
-	c.stats.failovers.Add(1)
+	if errors.Is(cause, errIndexMoves) {
+		c.log.Info("the index moves; requests wait until it has", "index", old.place.dir)
+		c.moving.Store(true)
+		defer c.moving.Store(false)
+	} else {
+		c.log.Error("the index is replaced; requests must come back later until it is", "index", old.place.dir, "cause", cause)
+		c.stats.failovers.Add(1)
+	}
 	if errors.Is(cause, errIndexDrive) {
 		if _, answers := errors.AsType[syscall.Errno](cause); answers {
 			// Perhaps the index can still be read: then what follows need not replay much.
@@ -99,7 +120,7 @@ func (c *cell) failover(ctx context.Context, old *base, cause error) {
 	if errors.Is(cause, syscall.ENOSPC) {
 		spoilt = "" // It is sound, but for what it could not write.
 	}
-	if d := old.place.drive; d != nil {
+	if d := old.place.drive; d != nil && !errors.Is(cause, errIndexMoves) {
 		c.shunned[d.ID()] = true
 	}
 	for delay := c.limits.retry; ; delay = min(2*delay, maxRetry) {

@@ -33,7 +33,7 @@ func holderOf(t testing.TB, s *Store, key string) drive.Drive {
 
 // overdue returns how many reads were given up on and are not over.
 func overdue(s *Store) (n int64) {
-	for _, d := range s.cells[0].drives {
+	for _, d := range s.cells[0].drives.all() {
 		n += d.Watch().Overdue()
 	}
 	return n

@@ -66,8 +66,8 @@ func (s *Store) Gauges() Gauges {
 }
 
 func (c *cell) driveGauges() []DriveGauges {
-	stats := make(map[string]drive.Stats, len(c.drives))
-	for _, d := range c.drives {
+	stats := make(map[string]drive.Stats, len(c.drives.all()))
+	for _, d := range c.drives.all() {
 		stats[d.ID().String()] = d.Stats()
 	}
 	var out []DriveGauges

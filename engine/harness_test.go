@@ -115,7 +115,7 @@ func openOn(ctx context.Context, opts Options, drives []drive.Drive) (*Store, er
 			s.cells = append(s.cells, newCell(&s.opts, len(s.cells), id.Cluster))
 		}
 		c := s.cells[id.Cell]
-		c.drives = append(c.drives, d)
+		c.drives.put(d)
 		known[c.id] = id.Known
 	}
 	memory := opts.Memory / int64(len(s.cells))

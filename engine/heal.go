@@ -29,6 +29,7 @@ type healer struct {
 	ctx     context.Context // Of the volumes being healed.
 	stop    context.CancelFunc
 	running map[meta.VolumeID]bool
+	moving  map[meta.VolumeID]bool      // Volumes of which others move shards.
 	later   map[meta.VolumeID]laterHeal // Volumes that could not be healed.
 	retired []retiredSegment
 
@@ -78,7 +79,7 @@ var (
 
 func newHealer(c *cell) *healer {
 	h := &healer{
-		c: c, pace: newPacer(c.opts.HealRate, &c.front), running: make(map[meta.VolumeID]bool), later: make(map[meta.VolumeID]laterHeal),
+		c: c, pace: newPacer(c.opts.HealRate, &c.front), running: make(map[meta.VolumeID]bool), moving: make(map[meta.VolumeID]bool), later: make(map[meta.VolumeID]laterHeal),
 		walking: make(chan struct{}, 1),
 	}
 	h.over.L = &h.mu
@@ -136,6 +137,31 @@ func (h *healer) setStopped(stop bool) {
 	h.c.ledger.poke()
 }
 
+// retry tries at once what waits: there are other drives.
+func (h *healer) retry() {
+	h.mu.Lock()
+	clear(h.later)
+	h.mu.Unlock()
+	h.c.ledger.poke()
+}
+
+// claim keeps a volume from being healed while somebody else moves its shards, until release. It reports false if it is being healed, or claimed.
+func (h *healer) claim(id meta.VolumeID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running[id] || h.moving[id] {
+		return false
+	}
+	h.moving[id] = true
+	return true
+}
+
+func (h *healer) release(id meta.VolumeID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.moving, id)
+}
+
 func (h *healer) record(ctx context.Context) {
 	if err := h.c.record(); err != nil && ctx.Err() == nil && time.Since(h.complained) > complainEvery {
 		h.complained = time.Now()
@@ -154,6 +180,7 @@ func (h *healer) reconcile() {
 			switch there := vol.Shard(i) != nil; {
 			case !there && m.Causes&meta.CauseLost == 0:
 				c.bulk.retire(vol) // Nothing more is to be written to it.
+				c.cold.retire(vol)
 				if _, needed, err := c.healable(vol.ID()); needed || err != nil {
 					c.ledger.note(vol.ID(), i, meta.CauseLost)
 				}
@@ -183,7 +210,7 @@ func (h *healer) start() {
 			candidates[n-1].spare--
 			continue
 		}
-		if !h.running[m.Volume] && time.Now().After(h.later[m.Volume].until) {
+		if !h.running[m.Volume] && !h.moving[m.Volume] && time.Now().After(h.later[m.Volume].until) {
 			spare := -1
 			if vol := h.c.set.Get(m.Volume); vol != nil {
 				spare = vol.M() - 1

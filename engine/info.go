@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 
 	"penstock/engine/drive"
@@ -22,8 +23,15 @@ type DriveInfo struct {
 	ID       string
 	Path     string // Empty if it is missing and nobody said where it should be.
 	State    string // "ok", "failed", "missing".
-	Reason   string // Why, when it is not ok.
-	Total    int64  // Bytes of its file system.
+	Reason   string // Why, when it is not ok, or why it cannot be emptied now.
+	Draining bool   // It takes nothing new and is being emptied,
+	Leaving  bool   // and is removed when it is empty, or when what it held is elsewhere.
+	Shards   int    // Whose place is on it.
+	ShardLen int64  // Bytes that these take.
+	Moved    int    // Shards moved off it since the start, while it is drained, and their bytes.
+	MovedLen int64
+	Stuck    int   // Of Shards, those that no other drive can take now.
+	Total    int64 // Bytes of its file system.
 	Free     int64
 	Reads    int64 // Operations since start.
 	Writes   int64
@@ -70,17 +78,24 @@ func (c *cell) direct() bool {
 }
 
 func (c *cell) driveInfos() []DriveInfo {
-	counts := make(map[drive.ID]drive.Stats, len(c.drives))
-	for _, d := range c.drives {
+	counts := make(map[drive.ID]drive.Stats, len(c.drives.all()))
+	for _, d := range c.drives.all() {
 		counts[d.ID()] = d.Stats()
 	}
 	absent := c.absent
+	shards, lens := c.held()
 	var out []DriveInfo
 	for _, d := range c.set.Drives() {
-		info := DriveInfo{ID: d.ID.String(), Path: d.Path, State: d.State.String(), Total: d.Total, Free: d.Free}
+		info := DriveInfo{
+			ID: d.ID.String(), Path: d.Path, State: d.State.String(), Total: d.Total, Free: d.Free, Draining: d.Draining, Leaving: d.Leaving,
+			Shards: shards[d.ID], ShardLen: lens[d.ID],
+		}
+		c.drainer.state(&info, d.ID)
 		switch {
 		case d.Err != nil:
 			info.Reason = d.Err.Error()
+		case d.State == volume.DriveMissing && d.Path != "":
+			info.Reason = cmp.Or(c.homecomer.reason(d.Path), "not there")
 		case d.State == volume.DriveMissing:
 			info.Reason = "not given"
 			if len(absent) > 0 {
@@ -95,6 +110,20 @@ func (c *cell) driveInfos() []DriveInfo {
 		out = append(out, info)
 	}
 	return out
+}
+
+// held returns how many shards have their place on each drive, and what they take.
+func (c *cell) held() (shards map[drive.ID]int, lens map[drive.ID]int64) {
+	shards, lens = make(map[drive.ID]int), make(map[drive.ID]int64)
+	for _, vol := range c.set.Volumes() {
+		for i, id := range vol.Drives() {
+			shards[id]++
+			if f := vol.LastResort(i); f != nil {
+				lens[id] += f.Size()
+			}
+		}
+	}
+	return shards, lens
 }
 
 // Stats counts what the store has done since it was opened, all cells together.
@@ -132,12 +161,10 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	var t Stats
 	for _, c := range s.cells {
-		for _, d := range c.drives {
-			n := d.Stats()
-			t.DriveReads, t.DriveReadLen = t.DriveReads+n.Reads.Ops, t.DriveReadLen+n.Reads.Bytes
-			t.DriveWrites, t.DriveWriteLen = t.DriveWrites+n.Writes.Ops, t.DriveWriteLen+n.Writes.Bytes
-			t.DriveErrors += n.Reads.Errors + n.Writes.Errors
-		}
+		d := c.drives.stats()
+		t.DriveReads, t.DriveReadLen = t.DriveReads+d.Reads.Ops, t.DriveReadLen+d.Reads.Bytes
+		t.DriveWrites, t.DriveWriteLen = t.DriveWrites+d.Writes.Ops, t.DriveWriteLen+d.Writes.Bytes
+		t.DriveErrors += d.Reads.Errors + d.Writes.Errors
 		if c.queue != nil {
 			n := c.queue.Stats()
 			t.RingEnters, t.RingDirect = t.RingEnters+n.Enters, t.RingDirect+n.DirectOps

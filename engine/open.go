@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"penstock/engine/drive"
+	"penstock/engine/volume"
 	"penstock/ioring"
 	"penstock/meta"
 	"penstock/numa"
@@ -40,8 +41,9 @@ type cellPlan struct {
 	id      int
 	cluster drive.ID
 	node    numa.Node
-	paths   []string      // Of the drives that are there.
-	known   []drive.ID    // All drives of the cell.
+	roster  drive.Roster  // Of the drives that are there.
+	drives  []drive.Found // Formatted for it, whether or not it may serve them.
+	paths   []string      // Of those that it serves.
 	missing []drive.Found // Given, but not usable.
 }
 
@@ -88,6 +90,7 @@ func (s *Store) begin() error {
 	first.recovered = s.loadBuckets
 	for _, c := range s.cells {
 		c.names = s.names
+		c.joined = s.spreadSmallFiles
 		c.run()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -157,7 +160,7 @@ func planCells(opts *Options) ([]cellPlan, error) {
 	for _, f := range found {
 		refused, _ := errors.AsType[*drive.RefusedError](f.Err)
 		switch {
-		case refused != nil && (refused.Reason == drive.Damaged || refused.Reason == drive.Unusable):
+		case refused != nil && (refused.Reason == drive.Damaged || refused.Reason == drive.Unusable || refused.Reason == drive.NotMounted):
 			hurt = append(hurt, f)
 		case f.Err != nil:
 			return nil, &UsageError{f.Err}
@@ -277,49 +280,92 @@ func deviceNode(t numa.Topology, path string) int {
 	}
 }
 
-// groupCells sorts the formatted drives into cells, and checks that what was given is what the drives know.
+// groupCells sorts the formatted drives into cells, looks for those that have joined since where they were last, and checks that what was given
+// is what the drives know.
 func groupCells(opts *Options, found, formatted []drive.Found) ([]cellPlan, error) {
 	var plans []cellPlan
-	known := make(map[drive.ID]bool)
 	for _, f := range formatted {
 		i := slices.IndexFunc(plans, func(p cellPlan) bool { return p.id == int(f.Identity.Cell) })
 		if i < 0 {
 			plans = append(plans, cellPlan{id: int(f.Identity.Cell), cluster: f.Identity.Cluster, node: cellNode(opts.Topology, f.Path)})
 			i = len(plans) - 1
 		}
-		plans[i].paths = append(plans[i].paths, f.Path)
-		for _, id := range f.Identity.Known {
-			if !known[id] {
-				known[id] = true
-				plans[i].known = append(plans[i].known, id)
-			}
-		}
+		plans[i].roster = plans[i].roster.Merge(f.Identity.Roster)
+		plans[i].drives = append(plans[i].drives, f)
 	}
 	slices.SortFunc(plans, func(a, b cellPlan) int { return a.id - b.id })
-	for i, p := range plans {
-		if p.id != i {
+	lost := 0
+	for i := range plans {
+		if plans[i].id != i {
 			return nil, fmt.Errorf("no drive of cell %d is there: none of its objects can be served", i)
 		}
+		if err := plans[i].settle(opts, found); err != nil {
+			return nil, err
+		}
+		lost += len(plans[i].roster.Known) - len(plans[i].paths)
 	}
-	lost := len(known) - len(formatted)
 	for _, f := range found {
 		if f.State == drive.StateFormatted && f.Err == nil {
 			continue
 		}
-		if lost == 0 && f.Err == nil {
-			return nil, usage("drive %s is blank, and all %d drives of the store are there without it; adding a drive to a store is not supported yet", f.Path, len(known))
-		}
-		why := "is blank where a known drive should be: perhaps a file system is not mounted; it is left alone"
-		if f.Err != nil {
-			why = f.Err.Error()
-		}
-		opts.Logger.Warn("starting without a drive", "drive", f.Path, "reason", why)
+		plans[0].leaveOut(opts, f.Path, whyUnused(plans, f))
 		plans[0].missing = append(plans[0].missing, f)
 	}
-	if lost > 0 && len(found) == len(formatted) {
-		opts.Logger.Warn("drives that the store knows were not given", "count", lost)
+	if lost > len(plans[0].missing) {
+		opts.Logger.Warn("drives that the store knows are not there", "count", lost)
 	}
 	return plans, nil
+}
+
+// settle decides which drives serve the cell.
+func (p *cellPlan) settle(opts *Options, given []drive.Found) error {
+	here := make(map[drive.ID]bool)
+	for _, f := range p.drives {
+		id := f.Identity.Drive
+		switch {
+		case slices.Contains(p.roster.Removed, id):
+			p.leaveOut(opts, f.Path, volume.RemovedError(f.Path, id).Error())
+		case !slices.Contains(p.roster.Known, id) && f.Identity.Epoch() == 0:
+			p.leaveOut(opts, f.Path, fmt.Sprintf("drive %s was about to be added when that was interrupted; add it again with: penstock drive add %s", f.Path, f.Path))
+		default:
+			here[id] = true
+			p.paths = append(p.paths, f.Path)
+		}
+	}
+	if len(p.paths) == 0 {
+		return usage("drive %s was removed from this store, and no other drive of its cell is given", p.drives[0].Path)
+	}
+	for _, id := range p.roster.Known {
+		path := p.roster.Paths[id]
+		if here[id] || path == "" || slices.ContainsFunc(given, func(f drive.Found) bool { return absolute(f.Path) == absolute(path) }) {
+			continue
+		}
+		// It has joined since, or somebody forgot to give it.
+		if state, found, err := drive.Inspect(path); err == nil && state == drive.StateFormatted && found.Drive == id && found.Cluster == p.cluster {
+			opts.Logger.Info("a drive that was not given is served from where it was last", "drive", path, "id", id.String())
+			p.paths = append(p.paths, path)
+		}
+	}
+	return nil
+}
+
+func (p *cellPlan) leaveOut(opts *Options, path, why string) {
+	opts.Logger.Warn("starting without a drive", "drive", path, "reason", why)
+}
+
+// whyUnused says why a directory that was given is left alone.
+func whyUnused(plans []cellPlan, f drive.Found) string {
+	if f.Err != nil {
+		return f.Err.Error()
+	}
+	for _, p := range plans {
+		for id, path := range p.roster.Paths {
+			if slices.Contains(p.roster.Known, id) && absolute(path) == absolute(f.Path) {
+				return emptyReason(id, f.Path)
+			}
+		}
+	}
+	return "is empty: perhaps its file system is not mounted; it is left alone. If it is a new drive, add it with: penstock drive add " + f.Path
 }
 
 func cellNode(t numa.Topology, path string) numa.Node {
@@ -346,6 +392,7 @@ func openDirs(ctx context.Context, opts *Options, plan cellPlan, memory int64) (
 		return nil, err
 	}
 	queue := drive.NewRingQueue(c.queue)
+	c.node, c.source = plan.node.ID, dirSource{queue, plan.cluster, opts.Logger}
 	for _, path := range plan.paths {
 		d, err := drive.OpenDir(path, drive.DirOptions{Queue: queue, Cluster: plan.cluster, Logger: opts.Logger})
 		if err != nil {
@@ -355,15 +402,15 @@ func openDirs(ctx context.Context, opts *Options, plan cellPlan, memory int64) (
 			opts.Logger.Warn("starting without a drive", "drive", path, "reason", err)
 			continue
 		}
-		c.drives = append(c.drives, d)
+		c.drives.put(d)
 	}
 	for _, f := range plan.missing {
 		c.absent = append(c.absent, f.Path)
 	}
-	if len(c.drives) == 0 {
+	if len(c.drives.all()) == 0 {
 		return nil, fmt.Errorf("cell %d: none of %s can be served", plan.id, strings.Join(plan.paths, ", "))
 	}
-	if err := c.start(ctx, plan.known, memory); err != nil {
+	if err := c.start(ctx, plan.roster.Known, memory); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -17,6 +17,10 @@ type Options struct {
 	// Format lets blank drives join: all blank starts a new store. Without it a blank drive is an error.
 	Format bool
 
+	// ReplaceEmpty takes an empty directory where a drive of the store was as its replacement. Without it such a directory, which
+	// may be a file system that is not mounted, is left alone.
+	ReplaceEmpty bool
+
 	// RebuildIndex makes the index anew from the journals, whatever state it is in.
 	RebuildIndex bool
 

@@ -53,6 +53,12 @@ func newestFirst(a, b savedIndex) int {
 	return strings.Compare(a.where, b.where)
 }
 
+// indexPlaceOn returns where on a drive the index may lie.
+func indexPlaceOn(d drive.Drive) indexPlace {
+	fs, root := d.FS()
+	return indexPlace{fs: fs, dir: fs.PathJoin(root, indexName), drive: d}
+}
+
 // indexPlaces returns where the index may lie, best first: where Options say, else on any healthy drive, though not where one has failed before.
 func (c *cell) indexPlaces() ([]indexPlace, error) {
 	if dir := c.opts.IndexDir; dir != "" {
@@ -61,14 +67,15 @@ func (c *cell) indexPlaces() ([]indexPlace, error) {
 		}
 		return []indexPlace{{fs: vfs.Default, dir: filepath.Join(dir, fmt.Sprintf("cell-%d", c.id))}}, nil
 	}
-	var places, shunned []indexPlace
-	for _, d := range c.drives {
+	var places, shunned, leaving []indexPlace
+	for _, d := range c.drives.all() {
 		if !c.set.Healthy(d.ID()) {
 			continue
 		}
-		fs, root := d.FS()
-		place := indexPlace{fs: fs, dir: fs.PathJoin(root, indexName), drive: d}
-		if c.shunned[d.ID()] {
+		place := indexPlaceOn(d)
+		if c.set.Draining(d.ID()) {
+			leaving = append(leaving, place) // An index that is there is moved once the cell serves.
+		} else if c.shunned[d.ID()] {
 			shunned = append(shunned, place)
 		} else {
 			places = append(places, place)
@@ -76,6 +83,9 @@ func (c *cell) indexPlaces() ([]indexPlace, error) {
 	}
 	if len(places) == 0 {
 		places = shunned
+	}
+	if len(places) == 0 || !c.moving.Load() {
+		places = append(places, leaving...)
 	}
 	if len(places) == 0 {
 		return nil, fmt.Errorf("cell %d: no healthy drive for the index", c.id)
@@ -188,7 +198,7 @@ func (s *savedIndex) close() {
 }
 
 func (c *cell) healthyDrives() []drive.Drive {
-	return slices.DeleteFunc(slices.Clone(c.drives), func(d drive.Drive) bool { return !c.set.Healthy(d.ID()) })
+	return slices.DeleteFunc(slices.Clone(c.drives.all()), func(d drive.Drive) bool { return !c.set.Healthy(d.ID()) })
 }
 
 // recoverFrom makes a base of a saved state.

@@ -30,7 +30,9 @@ func (b *base) journalHalfFull() bool {
 }
 
 // hurried reports whether space is wanted now rather than cheaply: the drives are full, or somebody has asked for it.
-func (c *cell) hurried() bool { return c.full.Load() || c.compaction.hurry.Load() }
+func (c *cell) hurried() bool {
+	return c.full.Load() || c.compaction.hurry.Load() || c.anyCrowded()
+}
 
 // checkFull refuses what would take room when there is none left but the reserve.
 func (c *cell) checkFull() error {

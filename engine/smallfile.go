@@ -19,6 +19,7 @@ const smallFileTimeout = 10 * time.Second
 
 // Meta returns the small file of that name, or nil when no drive has one. Drives that lack it, or have another version, are given it.
 func (s *Store) Meta(name string) ([]byte, error) {
+	s.small.Store(name, true)
 	drives := s.healthyDrives()
 	type answer struct {
 		data []byte
@@ -78,6 +79,7 @@ func (s *Store) Meta(name string) ([]byte, error) {
 
 // SetMeta puts a small file, readable by its owner alone, on every healthy drive. It fails if most of them do not take it.
 func (s *Store) SetMeta(name string, data []byte) error {
+	s.small.Store(name, true)
 	drives := s.healthyDrives()
 	err := writeSmallFile(drives, name, data)
 	if few, ok := errors.AsType[*fewDrives](err); ok && 2*few.took > len(drives) {
@@ -88,6 +90,16 @@ func (s *Store) SetMeta(name string, data []byte) error {
 		return &Error{Op: "SetMeta", Kind: KindUnavailable, Err: err}
 	}
 	return nil
+}
+
+// spreadSmallFiles gives the small files that are in use to the drives that lack them: one has come.
+func (s *Store) spreadSmallFiles() {
+	s.small.Range(func(name, _ any) bool {
+		if _, err := s.Meta(name.(string)); err != nil {
+			s.log.Warn("a small file is not on every drive", "file", name, "error", err)
+		}
+		return true
+	})
 }
 
 // fewDrives says that not all drives took a small file.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"penstock/engine/drive"
@@ -34,12 +35,19 @@ type stallState struct {
 const stallLooks = 15
 
 func newStallWatch(c *cell) *stallWatch {
-	w := &stallWatch{c: c, every: c.limits.fence / stallLooks}
-	for _, d := range c.drives {
-		watch := d.Watch()
-		w.drives = append(w.drives, stallState{drive: d, over: [...]uint64{drive.Read: watch.Over(drive.Read), drive.Write: watch.Over(drive.Write)}})
+	return &stallWatch{c: c, every: c.limits.fence / stallLooks}
+}
+
+// follow keeps the list of drives to look at up to date.
+func (w *stallWatch) follow() {
+	now := w.c.drives.all()
+	w.drives = slices.DeleteFunc(w.drives, func(s stallState) bool { return !slices.Contains(now, s.drive) })
+	for _, d := range now {
+		if !slices.ContainsFunc(w.drives, func(s stallState) bool { return s.drive == d }) {
+			watch := d.Watch()
+			w.drives = append(w.drives, stallState{drive: d, over: [...]uint64{drive.Read: watch.Over(drive.Read), drive.Write: watch.Over(drive.Write)}})
+		}
 	}
-	return w
 }
 
 // run looks until ctx ends.
@@ -58,6 +66,7 @@ func (w *stallWatch) run(ctx context.Context) {
 
 // look takes one look at every drive.
 func (w *stallWatch) look() {
+	w.follow()
 	l := &w.c.limits
 	suspectLooks, writeLooks := int(max(l.hedge/w.every, 1)), int(max(l.write/w.every, 1))
 	fenceLooks := max(stallLooks, suspectLooks+1)

@@ -119,7 +119,7 @@ func TestStalledWrites(t *testing.T) {
 	}()
 	eventually(t, "a write hangs, and no other is under way", func() bool {
 		others := int64(0)
-		for _, d := range c.drives {
+		for _, d := range c.drives.all() {
 			if d.ID() != holder.ID() {
 				others += d.Watch().Pending(drive.Write)
 			}
@@ -169,7 +169,7 @@ func TestStalledMachine(t *testing.T) {
 	c := s.cells[0]
 	plan.Add(drive.Rule{On: drive.OnOps, Times: -1, Do: drive.Hang})
 	var over []*sync.WaitGroup
-	for _, d := range c.drives {
+	for _, d := range c.drives.all() {
 		over = append(over, pendingReads(t, s, d, 1))
 	}
 	put := make(chan error, 2)
@@ -192,7 +192,7 @@ func TestStalledMachine(t *testing.T) {
 	for _, o := range over {
 		o.Wait()
 	}
-	for _, d := range c.drives {
+	for _, d := range c.drives.all() {
 		if !c.set.Healthy(d.ID()) {
 			t.Errorf("%s was given up", d.Path())
 		}
@@ -251,7 +251,7 @@ func TestHungBatches(t *testing.T) {
 	s, plan, holder, _ := newStalled(t, func(c *cell) { c.limits.write, c.limits.create = 500*time.Millisecond, 500*time.Millisecond })
 	c := s.cells[0]
 	if holder.ID() == c.base.Load().place.drive.ID() { // A new index would need memory. The journal is on all drives.
-		holder = c.drives[slices.IndexFunc(c.drives, func(d drive.Drive) bool { return d.ID() != holder.ID() })]
+		holder = c.drives.all()[slices.IndexFunc(c.drives.all(), func(d drive.Drive) bool { return d.ID() != holder.ID() })]
 	}
 	hold := takeAll(c.arena)
 	plan.Add(drive.Rule{On: drive.OnWrite, Drive: holder.ID(), Times: -1, Do: drive.Hang})

@@ -14,11 +14,10 @@ import (
 // start brings the cell up on its open drives: volumes, then the best state of the index that there is, then the journal from there on.
 func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error {
 	var err error
-	c.watch = watchDrives(c.drives)
 	c.smallMemory, c.uploadMemory, c.readMemory = newQuota(c.arena, smallShare), newQuota(c.arena, uploadShare), newQuota(c.arena, readShare)
 	c.healMemory = newQuota(c.arena, healShare)
 	c.set, err = volume.Open(ctx, volume.Options{
-		Drives: c.drives, Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
+		Drives: c.drives.all(), Known: known, Cluster: c.clusterID, Cell: uint16(c.id), Parity: c.opts.Parity,
 		JournalLen: c.opts.JournalSegment, BulkLen: c.opts.BulkSegment,
 		Timeout: c.limits.create, OpenTimeout: c.limits.open, Arena: c.arena, Logger: c.log,
 	})
@@ -26,7 +25,7 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 		return err
 	}
 	_, rest := splitMemory(memory)
-	spare := spareLen(len(c.drives))
+	spare := spareLen(len(c.drives.all()))
 	if c.spare, err = ioring.NewArena(ioring.ArenaOptions{Size: spare, Node: -1, NoPrefault: true}); err != nil {
 		return fmt.Errorf("%d MiB for compaction: %w", spare>>20, err)
 	}
@@ -56,9 +55,9 @@ func (c *cell) start(ctx context.Context, known []drive.ID, memory int64) error 
 const spareRows = 8
 
 // spareLen is how much memory compaction has on so many drives, which are touched only when needed: for the shards of a batch of the largest size, or a
-// stripe with what is read for it.
+// stripe with what is read for it. Two drives may join and make volumes wider.
 func spareLen(drives int) int64 {
-	n := int64(min(drives, erasure.MaxShards))
+	n := int64(min(drives+2, erasure.MaxShards))
 	return (n*(maxRecordLen+64<<10) + 8<<20) &^ (2<<20 - 1)
 }
 

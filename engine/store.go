@@ -36,6 +36,8 @@ type Store struct {
 
 	tasks sync.WaitGroup // The store's own goroutines.
 	stop  func()         // Ends them; nil before there are any.
+
+	small sync.Map // Names of the small files that were asked for: true.
 }
 
 // bucket is a live bucket.

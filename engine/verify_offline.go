@@ -89,7 +89,7 @@ func verifyDirs(ctx context.Context, opts *Options, plan cellPlan, dir string, p
 	if len(drives) == 0 {
 		return out, errors.New("none of its drives can be read")
 	}
-	o := offline{cell: plan.id, opts: opts, drives: drives, known: plan.known, cluster: plan.cluster, arena: arena, fs: vfs.Default, scratch: dir, progress: progress}
+	o := offline{cell: plan.id, opts: opts, drives: drives, known: plan.roster.Known, cluster: plan.cluster, arena: arena, fs: vfs.Default, scratch: dir, progress: progress}
 	report, err := o.verify(ctx)
 	out.merge(&report)
 	return out, err

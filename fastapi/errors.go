@@ -185,6 +185,8 @@ var kindErrors = map[engine.Kind]*apiError{
 	engine.KindConflict:         errConflict,
 	engine.KindInvalidRange:     errInvalidRange,
 	engine.KindCanceled:         errServiceUnavailable,
+	engine.KindNoSuchDrive:      errInternal, // Only the administration API asks about drives, and has errors of its own.
+	engine.KindDrive:            errInternal,
 }
 
 // toAPI returns err as a client is told of it. What a callback of this package told the engine comes back out of the

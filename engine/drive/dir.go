@@ -58,6 +58,37 @@ func OpenDir(path string, opts DirOptions) (Drive, error) {
 	return d, nil
 }
 
+// ReopenDir serves a directory that may be where old, a drive that has failed, was: then it takes old's lock over. Nothing is in flight on old, and
+// nobody uses it any more but to read from files that are open, and to close it.
+func ReopenDir(path string, old Drive, opts DirOptions) (Drive, error) {
+	was, ok := old.(*dirDrive)
+	if !ok {
+		return OpenDir(path, opts)
+	}
+	held, err := was.lock.Stat()
+	if err != nil {
+		return nil, refuse(path, Unusable, "cannot be looked at", "", err)
+	}
+	if there, err := os.Stat(filepath.Join(path, lockName)); err != nil || !os.SameFile(held, there) {
+		return OpenDir(path, opts) // Another file system is mounted there, or another directory has taken its place.
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.fstab == "" {
+		opts.fstab = fstabPath
+	}
+	lock, err := shareLock(was.lock)
+	if err != nil {
+		return nil, refuse(path, Unusable, "cannot be locked", "", err)
+	}
+	d, err := openLocked(path, opts, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
 func openLocked(path string, opts DirOptions, lock *os.File) (*dirDrive, error) {
 	// Again, now that nobody else can change it.
 	state, id, err := inspect(path, opts.fstab)

@@ -85,6 +85,15 @@ func takeLock(path string) (*os.File, error) {
 	return f, nil
 }
 
+// shareLock returns another handle of a lock. It is held until both are closed.
+func shareLock(lock *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), lock.Name()), nil
+}
+
 // replaceFile replaces a file of a directory so that, whatever happens, it is whole: the old one, or the
 // new one; after a return without error, durably the new one.
 func replaceFile(dir, name string, data []byte, perm os.FileMode) error {

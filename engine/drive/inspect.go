@@ -170,6 +170,15 @@ func duplicates(f, other *Found, info, otherInfo os.FileInfo) error {
 	return nil
 }
 
+// Mounted reports whether a directory is where a file system is mounted.
+func Mounted(path string) (bool, error) {
+	mounted, err := isMountRoot(path)
+	if err != nil {
+		err = refuse(path, Unusable, "cannot be looked at", "", err)
+	}
+	return mounted, err
+}
+
 // isMountRoot reports whether path is where a file system is mounted.
 func isMountRoot(path string) (bool, error) {
 	var st unix.Statx_t

@@ -277,33 +277,41 @@ func (s *Set) Holds(id drive.ID) (shards, others int) {
 	return shards, others
 }
 
-// Remove takes a drive that holds nothing any more out of the cell, for ever. The caller closes it.
-func (s *Set) Remove(ctx context.Context, id drive.ID) error {
+// Draining reports whether a drive takes nothing new.
+func (s *Set) Draining(id drive.ID) bool { return slices.Contains(s.currentRoster().Draining, id) }
+
+// Roster returns who the drives of the cell are. The caller must not change it.
+func (s *Set) Roster() drive.Roster { return s.currentRoster() }
+
+// Remove takes a drive out of the cell, for ever: one that holds nothing any more, or, with force, one that is missing or has failed, whose
+// shards are lost then. The caller closes the drive, after what is returned.
+func (s *Set) Remove(ctx context.Context, id drive.ID, force bool) (*Gone, error) {
 	done, err := s.beginChange(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
 	roster := s.currentRoster()
 	if !slices.Contains(roster.Known, id) {
-		return fmt.Errorf("%v: %w", id, ErrUnknownDrive)
+		return nil, fmt.Errorf("%v: %w", id, ErrUnknownDrive)
 	}
 	// Nobody plans a volume meanwhile.
 	select {
 	case s.creating <- struct{}{}:
 		defer func() { <-s.creating }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	m := s.member(id)
 	if m != nil && m.usable() {
-		return fmt.Errorf("drive %v is in use: drain it first: %w", id, ErrOccupied)
+		return nil, fmt.Errorf("drive %v is in use: drain it first: %w", id, ErrOccupied)
 	}
-	if shards, others := s.Holds(id); shards+others > 0 {
-		return fmt.Errorf("drive %v holds %d shards and %d other segments: %w", id, shards, others, ErrOccupied)
+	lost := force && (m == nil || m.failed())
+	if shards, others := s.Holds(id); others > 0 || shards > 0 && !lost {
+		return nil, fmt.Errorf("drive %v holds %d shards and %d other segments: %w", id, shards, others, ErrOccupied)
 	}
 	if len(slices.DeleteFunc(s.healthy(), func(o *member) bool { return o == m })) == 0 {
-		return ErrLastDrive
+		return nil, ErrLastDrive
 	}
 	err = s.change("remove a drive", func(r *drive.Roster) {
 		r.Known = slices.DeleteFunc(r.Known, func(o drive.ID) bool { return o == id })
@@ -313,10 +321,37 @@ func (s *Set) Remove(ctx context.Context, id drive.ID) error {
 		delete(r.Paths, id)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.publish(slices.DeleteFunc(slices.Clone(s.all()), func(o *member) bool { return o == m }))
+	gone := &Gone{}
+	if m != nil {
+		gone.Drive = m.drive
+		s.publish(slices.DeleteFunc(slices.Clone(s.all()), func(o *member) bool { return o == m }))
+		s.unseat(m, gone)
+	}
 	s.log.Info("a drive has left", "id", id.String())
-	s.sample()
-	return nil
+	s.replan()
+	return gone, nil
+}
+
+// unseat takes a drive that is gone for good out of every volume: its places there are nobody's. Its segments are handed to gone.
+func (s *Set) unseat(m *member, gone *Gone) {
+	for _, v := range s.Volumes() {
+		if !v.Pin() {
+			continue // Whoever freed it closes its segments.
+		}
+		v.placing <- struct{}{}
+		p := v.seats.Load()
+		if i := slices.Index(p.members, m); i >= 0 {
+			q := *p
+			q.members, q.files = slices.Clone(p.members), slices.Clone(p.files)
+			if q.files[i] != nil {
+				gone.files = append(gone.files, q.files[i])
+			}
+			q.members[i], q.files[i] = nil, nil
+			v.seats.Store(&q)
+		}
+		<-v.placing
+		v.Unpin()
+	}
 }

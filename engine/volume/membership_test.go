@@ -105,7 +105,7 @@ func TestDrainAndRemove(t *testing.T) {
 		stamp(t, v, v.Start())
 		old = append(old, v)
 	}
-	if err := s.Remove(ctx, leaver.ID()); !errors.Is(err, volume.ErrOccupied) {
+	if _, err := s.Remove(ctx, leaver.ID(), false); !errors.Is(err, volume.ErrOccupied) {
 		t.Errorf("Remove of a drive in use: %v", err)
 	}
 	if err := s.Drain(ctx, drive.NewID(), true, false); !errors.Is(err, volume.ErrUnknownDrive) {
@@ -124,7 +124,7 @@ func TestDrainAndRemove(t *testing.T) {
 	if slices.Contains(v.Drives(), leaver.ID()) || v.N() != 3 {
 		t.Errorf("%v is made of %v, with a drive that is being drained", v, v.Drives())
 	}
-	if err := s.Remove(ctx, leaver.ID()); !errors.Is(err, volume.ErrOccupied) {
+	if _, err := s.Remove(ctx, leaver.ID(), false); !errors.Is(err, volume.ErrOccupied) {
 		t.Errorf("Remove of a drive that is not empty: %v", err)
 	}
 	if err := s.Add(ctx, drive.NewMem(drive.Identity{}, drive.MemOptions{})); err == nil {
@@ -139,7 +139,7 @@ func TestDrainAndRemove(t *testing.T) {
 	if shards, others := s.Holds(leaver.ID()); shards != 0 || others != 0 {
 		t.Errorf("an empty drive holds %d shards and %d others", shards, others)
 	}
-	if err := s.Remove(ctx, leaver.ID()); err != nil {
+	if _, err := s.Remove(ctx, leaver.ID(), false); err != nil {
 		t.Fatal(err)
 	}
 	if ok, missing := states(s); ok != 3 || missing != 0 {
@@ -168,7 +168,7 @@ func TestRemoveTheDead(t *testing.T) {
 	dead := v.Drives()[1]
 	left := slices.DeleteFunc(slices.Clone(drives), func(d drive.Drive) bool { return d.ID() == dead })
 	s = open(t, left)
-	if err := s.Remove(ctx, dead); !errors.Is(err, volume.ErrOccupied) {
+	if _, err := s.Remove(ctx, dead, false); !errors.Is(err, volume.ErrOccupied) {
 		t.Errorf("Remove before its shard is healed: %v", err)
 	}
 	if shards, _ := s.Holds(dead); shards != 1 {
@@ -179,11 +179,51 @@ func TestRemoveTheDead(t *testing.T) {
 	if _, err := r.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(ctx, dead); err != nil {
+	if _, err := s.Remove(ctx, dead, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, missing := states(s); missing != 0 {
 		t.Errorf("%d drives are missing, want none", missing)
+	}
+	closeSet(t, s)
+}
+
+// TestForcedRemove takes out a drive that has failed although a shard is nowhere else: it is lost, others are not, and the drive does not come
+// back.
+func TestForcedRemove(t *testing.T) {
+	drives := memory(newIdentities(4))
+	s := open(t, drives)
+	v := create(t, s, volume.Bulk)
+	stamp(t, v, v.Start())
+	leaver := drives[2]
+	if _, err := s.Remove(ctx, leaver.ID(), true); !errors.Is(err, volume.ErrOccupied) {
+		t.Errorf("Remove of a healthy drive by force: %v", err)
+	}
+	s.FailDrive(leaver.ID(), errors.New("unplugged"))
+	gone, err := s.Remove(ctx, leaver.ID(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gone.Drive != leaver {
+		t.Errorf("%v has gone", gone.Drive)
+	}
+	if err := gone.Close(); err != nil {
+		t.Error(err)
+	}
+	i := slices.Index(v.Drives(), leaver.ID())
+	if v.Shard(i) != nil || v.LastResort(i) != nil {
+		t.Error("the shard of a drive that was removed is still there")
+	}
+	if _, err := s.Return(ctx, leaver); err == nil {
+		t.Error("a drive that was removed came back")
+	}
+	closeSet(t, s)
+	s = open(t, slices.DeleteFunc(slices.Clone(drives), func(d drive.Drive) bool { return d == leaver }))
+	if ok, missing := states(s); ok != 3 || missing != 0 {
+		t.Errorf("%d drives are there and %d missing, want 3 and none", ok, missing)
+	}
+	if v := s.Get(v.ID()); v == nil || v.Shard((i+1)%4) == nil {
+		t.Error("another drive's shard went with it")
 	}
 	closeSet(t, s)
 }
@@ -240,7 +280,7 @@ func TestPowerCutInMembership(t *testing.T) {
 		t.Fatal(err)
 	}
 	phase = removing
-	if err := s.Remove(ctx, drives[leaver].ID()); err != nil {
+	if _, err := s.Remove(ctx, drives[leaver].ID(), false); err != nil {
 		t.Fatal(err)
 	}
 	phase = done

@@ -200,7 +200,16 @@ func (s *Set) swap(old, m *member, gone *Gone) {
 // reseat gives a drive that is back its places in a volume. It returns the segments whose place others have taken.
 func (s *Set) reseat(m *member, claims []claim) (stale []*Retired) {
 	slices.SortStableFunc(claims, func(a, b claim) int { return cmp.Compare(b.header.Placed, a.header.Placed) })
+	outdate := func() []*Retired {
+		for _, c := range claims {
+			stale = append(stale, &Retired{set: s, member: m, file: c.file, header: c.header})
+		}
+		return stale
+	}
 	v := s.Get(claims[0].header.Volume)
+	if v == nil && claims[0].header.Epoch == s.epoch {
+		return outdate() // We made it, and have freed it or given it up since.
+	}
 	if v == nil {
 		// All its drives were away, or it was freed meanwhile: whoever knows what is live frees it again.
 		var err error
@@ -216,10 +225,7 @@ func (s *Set) reseat(m *member, claims []claim) (stale []*Retired) {
 		s.mu.Unlock()
 	}
 	if !v.Pin() { // Freed just now.
-		for _, c := range claims {
-			stale = append(stale, &Retired{set: s, member: m, file: c.file, header: c.header})
-		}
-		return stale
+		return outdate()
 	}
 	defer v.Unpin()
 	v.placing <- struct{}{}
