@@ -19,6 +19,7 @@ import (
 type fakeAdmin struct {
 	*fakeStore
 	*fakeHealth
+	*fakeDrives
 }
 
 func (a fakeAdmin) Info() engine.Info {

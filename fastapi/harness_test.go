@@ -76,6 +76,7 @@ type harness struct {
 	people *iam.Directory
 	clock  *directoryClock
 	health *fakeHealth
+	drives *fakeDrives
 }
 
 // directoryClock is the clock that sessions and keys end by. Signatures are judged by the real one.
@@ -117,10 +118,11 @@ func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 		people: newDirectory(t, clock.now),
 		clock:  clock,
 		health: newFakeHealth(),
+		drives: new(fakeDrives),
 		signer: sigv4.Signer{AccessKey: testAccessKey, Secret: testSecret, Region: "us-east-1"},
 	}
 	opts := Options{
-		Store: h.store, Admin: fakeAdmin{h.store, h.health}, Identities: h.people,
+		Store: h.store, Admin: fakeAdmin{h.store, h.health, h.drives}, Identities: h.people,
 		Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range adjust {

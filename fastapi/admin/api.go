@@ -17,6 +17,7 @@ type Store interface {
 	Healing
 	Buckets
 	Compaction
+	DriveKeeping
 }
 
 // Front is what the API needs of the front end.

@@ -18,7 +18,14 @@ type Drive struct {
 	ID       string `json:"id"`
 	Path     string `json:"path,omitempty"` // Absent if the drive is missing and nobody said where it should be.
 	State    string `json:"state"`
-	Reason   string `json:"reason,omitempty"` // Why, when the state is not "ok".
+	Reason   string `json:"reason,omitempty"` // Why, when the state is not "ok", or why it cannot be emptied now.
+	Draining bool   `json:"draining"`         // It takes nothing new and is being emptied,
+	Leaving  bool   `json:"leaving"`          // and is removed when it is empty, or when what it held is elsewhere.
+	Shards   int    `json:"shards"`           // Whose place is on it.
+	ShardLen int64  `json:"shard_bytes"`      // That these take.
+	Moved    int    `json:"moved"`            // Shards moved off it since the start, while it is drained.
+	MovedLen int64  `json:"moved_bytes"`
+	Stuck    int    `json:"stuck"` // Of shards, those that no other drive can take now.
 	Total    int64  `json:"total_bytes"`
 	Free     int64  `json:"free_bytes"`
 	Reads    int64  `json:"reads"` // Since the start, as are the rest.
@@ -54,7 +61,8 @@ func (a *API) info(*Call) (any, error) {
 
 func driveOf(d engine.DriveInfo) Drive {
 	return Drive{
-		ID: d.ID, Path: d.Path, State: d.State, Reason: d.Reason, Total: d.Total, Free: d.Free,
+		ID: d.ID, Path: d.Path, State: d.State, Reason: d.Reason, Total: d.Total, Free: d.Free, Draining: d.Draining, Leaving: d.Leaving,
+		Shards: d.Shards, ShardLen: d.ShardLen, Moved: d.Moved, MovedLen: d.MovedLen, Stuck: d.Stuck,
 		Reads: d.Reads, Writes: d.Writes, ReadLen: d.ReadLen, WriteLen: d.WriteLen,
 	}
 }

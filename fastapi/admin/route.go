@@ -45,7 +45,7 @@ func init() { // Not an initialiser: the description, which is one of the answer
 		{Method: "GET", Path: "/openapi.json", Name: "OpenAPI", Action: "admin:OpenAPI", Summary: "This description.", Type: "application/json", handle: (*API).openAPI},
 		{Method: "GET", Path: "/info", Name: "Info", Action: "admin:Info", Summary: "What this node is, and the state of its drives.", Answer: Info{}, handle: (*API).info},
 		{Method: "GET", Path: "/cost", Name: "Cost", Action: "admin:Cost", Summary: "Counters of what serving has cost since the start.", Answer: Cost{}, handle: (*API).cost},
-	}, healingRoutes(), compactRoutes(), bucketRoutes(), etagRoutes(), identityRoutes(), keyRoutes(), explainRoutes(), watchRoutes(), processRoutes(), supportRoutes())
+	}, healingRoutes(), driveRoutes(), compactRoutes(), bucketRoutes(), etagRoutes(), identityRoutes(), keyRoutes(), explainRoutes(), watchRoutes(), processRoutes(), supportRoutes())
 }
 
 // Match finds the route of a request. path is as it came over the wire, below Prefix. Where no row has the path, allowed is empty; where

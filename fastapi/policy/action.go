@@ -49,6 +49,7 @@ var actionTable = [...]struct {
 	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
 		ListBucketUsage BucketUsage GetBucketQuota PutBucketQuota DeleteBucketQuota GetBucketETags SetBucketETags
 		HealStatus StartHealing StopHealing ScrubStatus StartScrub StopScrub Verify CompactStatus StartCompaction StopCompaction
+		ListDrives AddDrive DrainDrive StopDraining ReplaceDrive RemoveDrive
 		WatchRequests GetSettings SetSetting GetLog GetDraining SetDraining StopService RestartService Profile SupportBundle
 		ListUsers GetUser PutUser UpdateUser DeleteUser RevokeUserSessions ListGroups GetGroup PutGroup UpdateGroup DeleteGroup
 		ListPolicies GetPolicy PutPolicy DeletePolicy ListRoles GetRole PutRole UpdateRole DeleteRole RevokeRoleSessions

@@ -8,7 +8,7 @@ var canned = map[string]string{
 	"readwrite":   `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","admin:ListOwnKeys","admin:CreateOwnKey","admin:DeleteOwnKey","sts:AssumeRole"],"Resource":"*"}]}`,
 	"readonly":    `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:Get*","s3:List*"],"Resource":"*"}]}`,
 	"writeonly":   `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","s3:AbortMultipartUpload","s3:ListMultipartUploadParts"],"Resource":"*"}]}`,
-	"diagnostics": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["admin:Info","admin:Cost","admin:HealStatus","admin:ScrubStatus","admin:ListBucketUsage","admin:BucketUsage","admin:OpenAPI","admin:Metrics"],"Resource":"*"}]}`,
+	"diagnostics": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["admin:Info","admin:Cost","admin:HealStatus","admin:ScrubStatus","admin:ListDrives","admin:ListBucketUsage","admin:BucketUsage","admin:OpenAPI","admin:Metrics"],"Resource":"*"}]}`,
 }
 
 // Canned returns the document of a policy that every store has.

@@ -25,6 +25,7 @@ func newAdminCommand(p *process) *cobra.Command {
   penstock admin user add alice --policy readonly
   penstock admin key add alice
   penstock admin heal status --wait
+  penstock admin drive list
   penstock admin info --server https://node1:9000 --json`,
 		Args: cobra.NoArgs,
 	}
@@ -42,6 +43,7 @@ func newAdminCommand(p *process) *cobra.Command {
 		newScrubCommand(c),
 		newAdminVerifyCommand(c, p.stderr),
 		newAdminCompactCommand(c),
+		newAdminDriveCommand(c, p.stderr),
 	)
 	cmd.AddCommand(newAdminNodeCommands(c)...)
 	cmd.AddCommand(newAdminTopCommand(c))

@@ -121,6 +121,7 @@ func newRoot(p *process) *cobra.Command {
 		newRebuildCommand(p),
 		newVerifyCommand(p),
 		newAdminCommand(p),
+		newDriveCommand(p),
 		newExplainCommand(p),
 		newDoctorCommand(p),
 		newBenchCommand(p),

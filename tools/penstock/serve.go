@@ -184,6 +184,7 @@ func (s *settings) storeOptions(topology numa.Topology, logger *slog.Logger) eng
 		Memory:         s.memory,
 		IndexDir:       s.indexDir,
 		Format:         true,
+		ReplaceEmpty:   s.replaceEmpty,
 		Topology:       topology,
 		IO:             rung,
 		JournalSegment: s.journalSegment,

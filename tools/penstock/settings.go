@@ -45,6 +45,7 @@ type settings struct {
 	journalSegment int64 // 0 = chosen from the size of the drives.
 	bulkSegment    int64
 	healRate       int64 // Bytes a second; 0 = no limit.
+	replaceEmpty   bool
 	scrubRate      int64 // Bytes a second; 0 = the engine's default.
 	scrubDays      int   // unset = never.
 
@@ -127,6 +128,8 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
 	flags.Var(sizeValue(&s.bulkSegment, engine.MinBulkSegment, "auto"), "bulk-segment", "size of a new bulk segment on each drive")
 	flags.Var(sizeValue(&s.healRate, 1<<20, "all"), "heal-rate", "bytes a second that healing and moving shards may write; all is no limit but that clients go first")
+	flags.BoolVar(&s.replaceEmpty, "replace-empty", false,
+		"take an empty directory where a drive of the store was as its replacement; without this it is left alone, for its file system may not be mounted")
 	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")
 	flags.Var(sizeValue(&s.scrubRate, 1<<20, "auto"), "scrub-rate", "bytes a second that verifying may read; auto is 100MiB")
 	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
