@@ -37,6 +37,7 @@ var advisories = []advisory{
 
 	// Decisions taken for a route instead of an operation, or not at all.
 	{"CVE-2021-21362", "a presigned POST was not authorised as the PutObject that it is", "fastapi TestPostIsAuthorisedAsPut, fastapi TestUploadRoutesAreAuthorisedAsOperations", nil},
+	{"names", "what was given to somebody inherited by another of the same name", "fastapi TestNamesAreNotInherited, fastapi/iam TestSameNameIsNotSamePerson", nil},
 	{"CVE-2021-41137", "policies not evaluated for some requests", "fastapi TestEveryRouteHasAnAction, fastapi TestAccessMatrix, fastapi TestEachActionAlone", nil},
 	{"GHSA-w5fh CVE-2023-43040", "conditions of a form, or its bucket, not enforced", "fastapi TestPostConditions", nil},
 	{"GHSA-3ppv", "versions read with the permission to read objects", "fastapi TestVersionsAreAnotherAction", nil},
@@ -47,7 +48,7 @@ var advisories = []advisory{
 	{"GHSA-v9cp", "ForAllValues and ForAnyValue negated wrongly", "fastapi/policy TestConditions, fastapi/policy TestAgainstReference", nil},
 	{"GHSA-5w8r", "tags of the object not there when a policy asks for them", "fastapi TestConditionsOfRequests, fastapi TestTagLimits", nil},
 	{"CVE-2026-21862 GHSA-fc6g", "the address of the client taken from a header that anybody can send", "fastapi TestTrustedProxies", nil},
-	{"CVE-2023-25812 GHSA-c8fc", "an explicit Deny of BypassGovernanceRetention ignored", "", bypassDenied},
+	{"CVE-2023-25812 GHSA-c8fc", "an explicit Deny of BypassGovernanceRetention ignored", "fastapi TestLockPermissions, engine TestLockMatrix", bypassDenied},
 	{"CVE-2024-36107 GHSA-95fr", "whether an object is there told to who may not know", "fastapi TestMissingAndForbidden, fastapi TestDeniedLooksTheSame", nil},
 	{"evaluation", "explicit deny, default deny, boundary and session policy, against a slow evaluator", "fastapi/policy TestAgainstReference, fastapi/policy TestDecideFailsClosed", nil},
 
@@ -91,7 +92,8 @@ var advisories = []advisory{
 
 	// Promised and not kept.
 	{"GHSA-xrrf", "encryption acknowledged, and plain text stored", "fastapi TestUnsupportedHeadersAreRefused, fastapi TestNothingIsStoredButIgnored", nil},
-	{"GHSA-j548", "a lock that counts for nothing when it cannot be read", "fastapi TestBrokenConfiguration", nil},
+	{"GHSA-j548", "a lock that counts for nothing when it cannot be read", "fastapi TestUnreadableLock, engine TestLockUnreadable, fastapi TestBrokenConfiguration", nil},
+	{"lock", "a lock that somebody gets around: by a clock, a bucket, an overwrite, a housekeeper", "engine TestLockMatrix, engine TestLockTime, engine TestLockHistory, fastapi TestRetention", nil},
 
 	// Without bounds.
 	{"CVE-2026-39414 GHSA-h749", "a reader of lines without a limit", "fastapi TestDocumentsHaveABudget, fastapi TestXMLReader, tools/blackbox TestOddDocuments", nil},
