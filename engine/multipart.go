@@ -302,6 +302,7 @@ func (s *Store) assemble(b *base, upload *meta.Upload, parts []CompletePart) (ob
 	} else if !found {
 		return object, nil, KindNoSuchUpload, errors.New("it was completed or aborted meanwhile")
 	}
+	var small error // Said once every part is known to be there, as Amazon has it.
 	object.Key = upload.Key
 	object.Parts = make([]meta.Part, 0, min(len(parts), MaxPartNumber))
 	for i, want := range parts {
@@ -312,8 +313,8 @@ func (s *Store) assemble(b *base, upload *meta.Upload, parts []CompletePart) (ob
 		if !found || part.ETag != want.ETag {
 			return object, nil, KindInvalidPart, fmt.Errorf("part %d", want.Number)
 		}
-		if part.Size < s.minPart && i < len(parts)-1 {
-			return object, nil, KindPartTooSmall, fmt.Errorf("part %d has %d bytes of at least %d", part.Number, part.Size, s.minPart)
+		if part.Size < s.minPart && i < len(parts)-1 && small == nil {
+			small = fmt.Errorf("part %d has %d bytes of at least %d", part.Number, part.Size, s.minPart)
 		}
 		if object.Size += part.Size; object.Size > MaxObjectLen {
 			return object, nil, KindTooLarge, fmt.Errorf("more than %d bytes", int64(MaxObjectLen))
@@ -321,6 +322,9 @@ func (s *Store) assemble(b *base, upload *meta.Upload, parts []CompletePart) (ob
 		object.Blobs = append(object.Blobs, part.Blobs...)
 		object.Parts = append(object.Parts, meta.Part{Number: part.Number, Size: part.Size, Attrs: part.Attrs})
 		infos = append(infos, partInfo(&part))
+	}
+	if small != nil {
+		return object, nil, KindPartTooSmall, small
 	}
 	return object, infos, KindInternal, nil
 }

@@ -30,6 +30,9 @@ func creatableBucket(name string) bool {
 	if !alphanumeric(name[0]) || !alphanumeric(name[len(name)-1]) || strings.Contains(name, "..") {
 		return false
 	}
+	if strings.Contains(name, ".-") || strings.Contains(name, "-.") {
+		return false // No label of a host name begins or ends with a hyphen.
+	}
 	for _, prefix := range [...]string{"xn--", "sthree-", "amzn-s3-demo-"} {
 		if strings.HasPrefix(name, prefix) {
 			return false

@@ -89,7 +89,6 @@ var (
 	errConflict              = &apiError{status: 409, code: "ConditionalRequestConflict", text: "The conditional request cannot succeed due to a conflicting operation against this resource."}
 	errEntityTooLarge        = &apiError{status: 400, code: "EntityTooLarge", text: "Your proposed upload exceeds the maximum allowed size"}
 	errEntityTooSmall        = &apiError{status: 400, code: "EntityTooSmall", text: "Your proposed upload is smaller than the minimum allowed size"}
-	errExpectation           = &apiError{status: 417, code: "ExpectationFailed", text: "The expectation given in the Expect header cannot be met."}
 	errGrantByEmail          = &apiError{status: 405, code: "MethodNotAllowed", text: "Access control lists cannot name grantees by their e-mail address."}
 	errExpiredWebToken       = &apiError{status: 400, code: "ExpiredTokenException", text: "The web identity token that was passed is expired."}
 	errFormTooLong           = &apiError{status: 400, code: "MaxPostPreDataLengthExceeded", text: "Your POST request fields preceding the upload file were too large."}

@@ -75,7 +75,7 @@ func (r *request) listObjectsV2() error {
 	w := newXML("ListBucketResult", l.sizeOf(&page))
 	w.text("Name", r.bucket)
 	w.key("Prefix", l.prefix, l.encode)
-	if startAfter != "" {
+	if startAfter != "" && token == "" {
 		w.key("StartAfter", startAfter, l.encode)
 	}
 	w.optional("ContinuationToken", token)

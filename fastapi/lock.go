@@ -282,7 +282,7 @@ func (r *request) getObjectRetention() error {
 	}
 	w := newXML("Retention", 96)
 	w.text("Mode", l.Mode)
-	w.time("RetainUntilDate", l.Until)
+	w.text("RetainUntilDate", string(appendTime(nil, l.Until)))
 	w.close("Retention")
 	return r.answerXML(w)
 }

@@ -105,7 +105,7 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 	for name := range h.All() {
 		if len(name) == len("expect") && strings.EqualFold(string(name), "expect") {
 			// fasthttp knows this header by one spelling and one value only. With another the body would be waited for, while
-			// the client may be waiting for us; begin refuses the values that are not known.
+			// the client may be waiting for us. Whatever else a client expects, Amazon goes on, and so do we.
 			h.Set("Expect", "100-continue")
 			break
 		}
@@ -123,9 +123,6 @@ func (r *request) begin() error {
 	h := &r.ctx.Request.Header
 	if err := r.head.parse(h.RawHeaders()); err != nil {
 		return err
-	}
-	if expect, ok := r.head.lookup("expect"); ok && !strings.EqualFold(expect, "100-continue") {
-		return errExpectation
 	}
 	if _, both := r.head.lookup("transfer-encoding"); both {
 		if _, both = r.head.lookup("content-length"); both {

@@ -32,9 +32,7 @@ func (r *request) listParts() error {
 	w.owner("Owner")
 	w.text("StorageClass", storageClassOf(page.Upload.Attrs))
 	w.int("PartNumberMarker", int64(after))
-	if page.Truncated {
-		w.int("NextPartNumberMarker", int64(page.Next))
-	}
+	w.int("NextPartNumberMarker", int64(page.Next)) // Of the last part that is listed, also where there are no more.
 	w.int("MaxParts", int64(limit))
 	w.bool("IsTruncated", page.Truncated)
 	alg, kind := uploadChecksum(page.Upload.Attrs)
@@ -101,14 +99,18 @@ func (r *request) listUploads() error {
 	w.text("Bucket", r.bucket)
 	w.key("KeyMarker", o.KeyMarker, encode)
 	w.text("UploadIdMarker", o.IDMarker)
-	w.key("Prefix", o.Prefix, encode)
+	if o.Prefix != "" {
+		w.key("Prefix", o.Prefix, encode)
+	}
 	if o.Delimiter != "" {
 		w.key("Delimiter", o.Delimiter, encode)
 	}
-	if page.Truncated {
-		w.key("NextKeyMarker", page.NextKey, encode)
-		w.text("NextUploadIdMarker", page.NextID)
+	// Of the last upload that is listed, also where there are no more.
+	if n := len(page.Uploads); !page.Truncated && n > 0 {
+		page.NextKey, page.NextID = page.Uploads[n-1].Key, page.Uploads[n-1].ID
 	}
+	w.key("NextKeyMarker", page.NextKey, encode)
+	w.text("NextUploadIdMarker", page.NextID)
 	w.int("MaxUploads", int64(limit))
 	w.bool("IsTruncated", page.Truncated)
 	if encode {

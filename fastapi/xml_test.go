@@ -128,7 +128,7 @@ func TestXMLWriter(t *testing.T) {
 	w.etag(`a"b`)
 	w.optional("F", "")
 	w.close("R")
-	want := xmlHeader + `<R xmlns="` + xmlNamespace + `"><A>&lt;&amp;&gt;&quot;'&#x9;&#xa;&#xd;&#x0;&#x1f;&#x7f;ä</A><B>a%20b%2B/%C3%A4</B><C>true</C><D>-5</D><E>2026-01-02T02:04:05.678Z</E><ETag>&quot;a&quot;b&quot;</ETag></R>`
+	want := xmlHeader + `<R xmlns="` + xmlNamespace + `"><A>&lt;&amp;&gt;&quot;'&#x9;&#xa;&#xd;&#x0;&#x1f;&#x7f;ä</A><B>a%20b%2B/%C3%A4</B><C>true</C><D>-5</D><E>2026-01-02T02:04:05.000Z</E><ETag>&quot;a&quot;b&quot;</ETag></R>`
 	if string(w) != want {
 		t.Errorf("got  %s\nwant %s", w, want)
 	}

@@ -63,9 +63,10 @@ func (w *xmlWriter) bool(name string, value bool) {
 	w.close(name)
 }
 
+// time writes a time as listings have it: the fraction of a second, which no header has room for either, is always 0.
 func (w *xmlWriter) time(name string, t time.Time) {
 	w.open(name)
-	*w = appendTime(*w, t)
+	*w = appendTime(*w, t.Truncate(time.Second))
 	w.close(name)
 }
 
