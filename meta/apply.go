@@ -48,7 +48,9 @@ func (x *Index) Apply(pos Position, recs []Applied) (Effects, error) {
 		return Effects{}, nil
 	}
 	t := &x.tx
-	t.begin()
+	if err := t.begin(); err != nil {
+		return Effects{}, err
+	}
 	defer t.reset()
 	for i := range recs {
 		a := &recs[i]
@@ -82,6 +84,7 @@ type tx struct {
 	put     put
 	head    []byte // The value of the current version of the key at hand.
 	refs    refSet
+	counted countedBlobs
 	volumes map[VolumeID]volumeChange
 	buckets map[BucketID]*usageChange
 	effects Effects
@@ -92,11 +95,16 @@ func (t *tx) init(x *Index) {
 	t.volumes = map[VolumeID]volumeChange{}
 	t.buckets = map[BucketID]*usageChange{}
 	t.refs.index = map[BlobID]int{}
+	t.counted.max = maxCounted
 }
 
-func (t *tx) begin() {
+func (t *tx) begin() error {
+	if err := t.counted.load(t.x.db); err != nil {
+		return err
+	}
 	t.batch = t.x.db.NewIndexedBatch()
 	t.effects = Effects{}
+	return nil
 }
 
 func (t *tx) reset() {
@@ -105,6 +113,7 @@ func (t *tx) reset() {
 	clear(t.volumes)
 	clear(t.buckets)
 	t.refs.reset()
+	t.counted.abandon()
 }
 
 // commit adds the sums of the changes and the position, and applies the batch.
@@ -122,7 +131,11 @@ func (t *tx) commit(pos Position) error {
 	if err := t.x.admit(t.batch.Len()); err != nil {
 		return err
 	}
-	return t.batch.Commit(pebble.NoSync)
+	if err := t.batch.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	t.counted.settle()
+	return nil
 }
 
 func (t *tx) apply(a *Applied) error {

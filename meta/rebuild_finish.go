@@ -49,6 +49,7 @@ func (rb *Rebuild) Finish(ctx context.Context, pos Position) (Rebuilt, error) {
 	}
 	x.position.Store(&pos)
 	x.rebuilding = false
+	x.tx.counted.forget() // The counts are others now.
 	done, err := x.startFlush()
 	if err != nil {
 		return f.out, err
