@@ -122,7 +122,7 @@ func newHarness(t testing.TB, adjust ...func(*Options)) *harness {
 		signer: sigv4.Signer{AccessKey: testAccessKey, Secret: testSecret, Region: "us-east-1"},
 	}
 	opts := Options{
-		Store: h.store, Admin: fakeAdmin{h.store, h.health, h.drives}, Identities: h.people,
+		Store: h.store, Admin: fakeAdmin{h.store, h.health, h.drives}, Identities: h.people, Process: new(fakeProcess),
 		Logger: slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range adjust {
