@@ -197,7 +197,7 @@ func TestSecondStart(t *testing.T) {
 	if again := r.list(client); !maps.Equal(again, listed) {
 		t.Errorf("the listing changed: %v\nwas %v", again, listed)
 	}
-	for _, name := range []string{"endpoint", "drives", "geometry", "io", "startup"} {
+	for _, name := range []string{"endpoint", "drives", "geometry", "io", "simd", "startup"} {
 		if r.node.Ready[name] == nil {
 			t.Errorf("the ready line has no %q: %v", name, r.node.Ready)
 		}

@@ -256,7 +256,8 @@ func logReady(logger *slog.Logger, endpoint string, doors []door, info engine.In
 	}
 	attrs := []any{
 		"endpoint", endpoint, "drives", len(ok), "geometry", info.Geometry, "io", info.Rung, "direct", info.Direct,
-		"cells", info.Cells, "memory", formatSize(s.memory), "cluster", info.Cluster, "startup", took.Round(time.Millisecond).String(),
+		"cells", info.Cells, "memory", formatSize(s.memory), "cluster", info.Cluster, "simd", simdName(),
+		"startup", took.Round(time.Millisecond).String(),
 	}
 	if other := doors[len(doors)-1].endpoint(); other != endpoint {
 		attrs = append(attrs, "https", other)
