@@ -46,6 +46,20 @@ func (a fakeAdmin) BucketUsages(context.Context) (all []engine.BucketUsage, err 
 	return all, nil
 }
 
+func (a fakeAdmin) Forecast(_ context.Context, bucket, key string) ([]engine.Forecast, error) {
+	a.enter("Forecast", key)
+	defer a.mu.Unlock()
+	if a.buckets[bucket] == nil {
+		return nil, &engine.Error{Op: "Forecast", Bucket: bucket, Kind: engine.KindNoSuchBucket}
+	}
+	later, soon := time.Unix(2e9, 0), time.Unix(1.9e9, 0)
+	return []engine.Forecast{
+		{Rule: "a", Version: 9, Current: true, Action: engine.ActionExpire, At: later}, {Rule: "b", Version: 9, Current: true, Why: "no"},
+		{Rule: "a", Version: 7, Why: "no"}, {Rule: "b", Version: 7, Action: engine.ActionRemove, At: soon, Locked: true},
+		{Rule: "a", Upload: "u", Why: "no"}, {Rule: "b", Upload: "u", Action: engine.ActionAbort, At: later},
+	}, nil
+}
+
 func (a fakeAdmin) Stats() engine.Stats {
 	a.enter("Stats", "")
 	a.mu.Unlock()

@@ -16,6 +16,7 @@ type bucketState struct {
 	lists  bool // Access control lists count.
 	acl    acl
 	cors   []corsRule
+	rules  *engine.Rules // nil if it has none.
 }
 
 // maxBucketStates bounds the buckets whose state is kept. More than these in use at once cost a parse of their policy each.
@@ -69,6 +70,9 @@ func newBucketState(info *engine.BucketInfo) (*bucketState, error) {
 	if b.acl, err = parseACL(info.Attr(attrACL)); err != nil {
 		return nil, err
 	}
-	b.cors, err = storedCORS(info)
+	if b.cors, err = storedCORS(info); err != nil {
+		return nil, err
+	}
+	b.rules, err = engine.RulesOf(info.Attrs)
 	return b, err
 }

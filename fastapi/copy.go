@@ -50,12 +50,12 @@ func readCopySource(header string) (copySource, error) {
 	return src, err
 }
 
-// headers are those of an answer that say what was copied, and what it became.
-func (s copySource) headers(copied, made *engine.ObjectInfo) (headers []detail) {
-	if copied.Versioned {
-		headers = append(headers, detail{"x-amz-copy-source-version-id", formatVersion(copied.Version)})
+// headers are those of an answer that say what was copied.
+func (s copySource) headers(copied *engine.ObjectInfo) []detail {
+	if !copied.Versioned {
+		return nil
 	}
-	return append(headers, versionMade(made)...)
+	return []detail{{"x-amz-copy-source-version-id", formatVersion(copied.Version)}}
 }
 
 // refuse gives a failure to read the source its place.
@@ -91,7 +91,7 @@ func (r *request) copyObject() error {
 		w.etag(info.ETag)
 		w.checksum(info.Attrs)
 		w.close("CopyObjectResult")
-		return document{w, src.headers(&plan.copied, &info)}, nil
+		return document{w, append(src.headers(&plan.copied), srv.made(bucket, &info)...)}, nil
 	})
 }
 
@@ -253,7 +253,7 @@ func (r *request) uploadPartCopy() error {
 		w.etag(part.ETag)
 		w.partChecksum(part.Attrs, alg)
 		w.close("CopyPartResult")
-		return document{w, src.headers(&p.copied, &engine.ObjectInfo{})}, nil
+		return document{w, src.headers(&p.copied)}, nil
 	})
 }
 

@@ -29,6 +29,9 @@ func (r *request) createUpload() error {
 	if err != nil {
 		return err
 	}
+	if err := r.setAbortOf(id); err != nil {
+		return err
+	}
 	if alg != algNone {
 		r.setHeader("x-amz-checksum-algorithm", alg.name())
 		r.setHeader("x-amz-checksum-type", kind)
@@ -184,7 +187,7 @@ func (r *request) completeUpload() error {
 		w.etag(info.ETag)
 		w.checksum(info.Attrs)
 		w.close("CompleteMultipartUploadResult")
-		return document{w, versionMade(&info)}, nil
+		return document{w, srv.made(bucket, &info)}, nil
 	})
 }
 

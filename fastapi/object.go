@@ -219,6 +219,9 @@ func (r *request) setObjectHeaders(info *engine.ObjectInfo) {
 	h := &r.ctx.Response.Header
 	r.setValidators(info)
 	r.setLock(info)
+	if _, named := r.target.get("versionId"); !named {
+		r.setExpiry(info)
+	}
 	r.setHeader("Accept-Ranges", "bytes")
 	hasType := false
 	for i := range info.Attrs {
@@ -347,7 +350,7 @@ func (r *request) putObject() error {
 		return err
 	}
 	r.setETag(info.ETag)
-	for _, h := range versionMade(&info) {
+	for _, h := range r.srv.made(r.bucket, &info) {
 		r.setHeader(h.name, h.value)
 	}
 	r.setStoredChecksum(info.Attrs)

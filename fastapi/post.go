@@ -225,7 +225,7 @@ func (f *formFile) Read(p []byte) (int, error) {
 // answerForm answers as the form asks: with a redirection, a document, or next to nothing.
 func (r *request) answerForm(f *form, info *engine.ObjectInfo) error {
 	r.setETag(info.ETag)
-	for _, h := range versionMade(info) {
+	for _, h := range r.srv.made(r.bucket, info) {
 		r.setHeader(h.name, h.value)
 	}
 	location := r.objectURL()

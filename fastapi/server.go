@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
+	"penstock/engine"
 	"penstock/fastapi/admin"
 	"penstock/fastapi/iam"
 	"penstock/fastapi/md5lanes"
@@ -55,6 +56,9 @@ type Options struct {
 	TLSConfig *tls.Config      // nil means plain HTTP.
 	Logger    *slog.Logger     // nil discards.
 	Clock     func() time.Time // Judges the age of signatures; nil means time.Now.
+
+	// Day is the store's: what the rules of buckets count in. 0 means engine.Day.
+	Day time.Duration
 
 	MaxConns   int // Connections at once; 0 means DefaultMaxConns.
 	MaxUploads int // Bodies being received at once; 0 means DefaultMaxUploads.
@@ -176,6 +180,7 @@ func (o *Options) setDefaults() {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
+	setDefault(&o.Day, engine.Day)
 	setDefault(&o.MaxConns, DefaultMaxConns)
 	setDefault(&o.MaxUploads, DefaultMaxUploads)
 	setDefault(&o.HeaderTimeout, DefaultHeaderTimeout)

@@ -17,12 +17,16 @@ func onStores(t *testing.T, run func(*testing.T, *harness)) {
 	})
 }
 
-func newRealStore(t *testing.T) *engine.Store {
+func newRealStore(t *testing.T, adjust ...func(*engine.Options)) *engine.Store {
 	t.Helper()
-	store, err := engine.Open(t.Context(), engine.Options{
+	opts := engine.Options{
 		Drives: []string{t.TempDir()}, Parity: -1, Memory: engine.MinMemory, Format: true,
 		JournalSegment: engine.MinJournalSegment, BulkSegment: engine.MinBulkSegment,
-	})
+	}
+	for _, f := range adjust {
+		f(&opts)
+	}
+	store, err := engine.Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // attrTagging is the attribute of an object, an upload or a bucket that holds its tags, in order of key, as x-amz-tagging has them: a query.
-const attrTagging = "tagging"
+const attrTagging = engine.AttrTags
 
 // Amazon's limits. Lengths are in UTF-16 code units.
 const (

@@ -24,6 +24,7 @@ func (r *request) listParts() error {
 	if err != nil {
 		return err
 	}
+	r.setAbort(&page.Upload)
 	w := newXML("ListPartsResult", 1024+300*len(page.Parts))
 	w.text("Bucket", r.bucket)
 	w.key("Key", r.key, encode)

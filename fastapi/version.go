@@ -77,12 +77,15 @@ func (r *request) setVersion(info *engine.ObjectInfo) {
 	}
 }
 
-// versionMade is the header for a version that a request has made. As with Amazon it is left out for null versions.
-func versionMade(info *engine.ObjectInfo) []detail {
-	if info.Version == engine.NullVersion {
-		return nil
+// made are the headers for a version that a request has made: its ID, which as with Amazon is left out for null versions, and when it expires.
+func (s *Server) made(bucket string, info *engine.ObjectInfo) (headers []detail) {
+	if info.Version != engine.NullVersion {
+		headers = append(headers, detail{"x-amz-version-id", formatVersion(info.Version)})
 	}
-	return []detail{{"x-amz-version-id", formatVersion(info.Version)}}
+	if value := s.expiry(bucket, info); value != "" {
+		headers = append(headers, detail{headerExpiration, value})
+	}
+	return headers
 }
 
 // headerMarker tells a client that what it asked for, or what its deletion made or removed, is a delete marker.

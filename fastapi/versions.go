@@ -67,12 +67,15 @@ func (r *request) readVersioning() (status string, err error) {
 }
 
 // readConfig reads the document by which a client configures something.
-func (r *request) readConfig() (string, error) {
+func (r *request) readConfig() (string, error) { return r.readConfigOf(maxConfigLen) }
+
+// readConfigOf is readConfig for a document of another size.
+func (r *request) readConfigOf(limit int64) (string, error) {
 	want, err := readChecksum(&r.head)
 	if err != nil {
 		return "", err
 	}
-	doc, err := r.readDocument(maxConfigLen, want)
+	doc, err := r.readDocument(limit, want)
 	if err == nil && doc == "" {
 		err = errMissingBody
 	}

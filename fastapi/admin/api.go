@@ -11,6 +11,7 @@ import (
 
 // Store is what the API needs of the object store.
 type Store interface {
+	Forecaster
 	Info() engine.Info
 	Stats() engine.Stats
 	Gauges() engine.Gauges

@@ -26,6 +26,8 @@ type Explanation struct {
 func explainRoutes() []*Route {
 	return []*Route{
 		{Method: "POST", Path: "/explain/access", Name: "ExplainAccess", Action: "admin:ExplainAccess", Summary: "How a request would be decided, and by which statement.", Body: Question{}, Answer: Explanation{}, handle: (*API).explainAccess},
+		{Method: "GET", Path: "/explain/lifecycle", Name: "ExplainLifecycle", Action: "admin:ExplainLifecycle", Summary: "What the lifecycle rules of a bucket will do to a key, and when, or why nothing.",
+			Params: []Param{{Name: "bucket", Summary: "The bucket.", Required: true}, {Name: "key", Summary: "The key.", Required: true}}, Answer: Lifecycle{}, handle: (*API).explainLifecycle},
 	}
 }
 

@@ -46,7 +46,7 @@ var actionTable = [...]struct {
 	{"s3express", OnBucket, `CreateSession`},
 	{"sts", OnService, `AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity GetSessionToken TagSession SetSourceIdentity`},
 	// The administration of this server: an action for each route of its API.
-	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess
+	{"admin", OnService, `Other OpenAPI Info Cost Metrics ExplainAccess ExplainLifecycle
 		ListBucketUsage BucketUsage GetBucketQuota PutBucketQuota DeleteBucketQuota GetBucketETags SetBucketETags
 		HealStatus StartHealing StopHealing ScrubStatus StartScrub StopScrub Verify CompactStatus StartCompaction StopCompaction
 		ListDrives AddDrive DrainDrive StopDraining ReplaceDrive RemoveDrive

@@ -18,7 +18,7 @@ func newExplainCommand(p *process) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.addFlags(cmd.PersistentFlags())
-	cmd.AddCommand(newExplainAccessCommand(c))
+	cmd.AddCommand(newExplainAccessCommand(c), newExplainLifecycleCommand(c))
 	return cmd
 }
 

@@ -192,6 +192,7 @@ func (s *settings) storeOptions(topology numa.Topology, logger *slog.Logger) eng
 		HealRate:       s.healRate,
 		ScrubRate:      s.scrubRate,
 		ScrubPeriod:    time.Duration(s.scrubDays) * 24 * time.Hour, // Negative when unset: never.
+		Day:            s.rulesDay,
 		Logger:         logger,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -63,6 +64,8 @@ type settings struct {
 
 	zeroCopySend string // "on" or "off".
 
+	rulesDay time.Duration // What lifecycle rules count in.
+
 	logLevel  string
 	logFormat string
 
@@ -88,7 +91,7 @@ const defaultAddress = "127.0.0.1:9000"
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
 		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private", etags: "md5", zeroCopySend: "off",
-		auditLogFiles: 10, scrubDays: 14, logLevel: "info", logFormat: "auto",
+		auditLogFiles: 10, scrubDays: 14, rulesDay: engine.Day, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags.SortFlags = false // In the order of importance, as listed here.
@@ -132,6 +135,10 @@ func newSettings() (*settings, *pflag.FlagSet) {
 		"take an empty directory where a drive of the store was as its replacement; without this it is left alone, for its file system may not be mounted")
 	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")
 	flags.Var(sizeValue(&s.scrubRate, 1<<20, "auto"), "scrub-rate", "bytes a second that verifying may read; auto is 100MiB")
+	flags.Var(durationValue(&s.rulesDay, time.Second, engine.Day), "lifecycle-day", "what lifecycle rules take for a day, so that a test need not wait for one")
+	if err := flags.MarkHidden("lifecycle-day"); err != nil {
+		panic(err)
+	}
 	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
 	s.flags = flags
 	return s, flags
@@ -241,6 +248,18 @@ func numberValue(p *int, least, most int, word string) *value {
 		}
 		return strconv.Itoa(*p)
 	}}
+}
+
+// durationValue takes a time such as 10s.
+func durationValue(p *time.Duration, least, most time.Duration) *value {
+	return &value{kind: "TIME", set: func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < least || d > most {
+			return fmt.Errorf("%q is not a time from %v to %v, such as 10s", s, least, most)
+		}
+		*p = d
+		return nil
+	}, text: func() string { return p.String() }}
 }
 
 // sizeValue takes a number of bytes, or the word that stands for a size chosen at start.

@@ -53,6 +53,8 @@ func newFront(s *settings, store store, root credentials, tlsConfig *tls.Config,
 
 		ZeroCopySend: s.zeroCopySend == "on",
 
+		Day: s.rulesDay,
+
 		Region:    s.region,
 		Domains:   s.domains,
 		TLSConfig: tlsConfig,
