@@ -1,8 +1,11 @@
 package blackbox
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +18,7 @@ import (
 
 	"penstock/fastapi/admin"
 	"penstock/fastapi/sigv4"
+	"penstock/tools/harness"
 )
 
 // admin calls the administration API as root and reads the answer into out, unless that is nil.
@@ -145,6 +149,19 @@ func TestSecretsOfOthersStaySecret(t *testing.T) {
 	bad.Secret += "x"
 	if r, err := n.as(bad).call("GET", "/bkt/k", nil); err != nil || r.status != 403 {
 		t.Errorf("another secret: %v, %v", r, err)
+	}
+	// What an administrator hands to others holds none either, nor that of root.
+	bundle := n.must(t, "GET", admin.Prefix+"/support", nil)
+	zipped, err := gzip.NewReader(bytes.NewReader(bundle.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(zipped)
+	if err != nil || !bytes.Contains(text, []byte("goroutines.txt")) {
+		t.Fatalf("a bundle of %d bytes, %v", len(text), err)
+	}
+	for _, s := range append(secrets, hide(harness.SecretKey)) {
+		s.check(t, "the bundle", string(text))
 	}
 	n.end(t)
 	for _, s := range secrets {
