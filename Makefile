@@ -27,7 +27,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 RACE := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 && echo -race)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture deb release test-ansible test-grafana test-helm fmt clean
+.PHONY: help build run test test-giouring clients clients-ci fuzz bench torture mutations deb release test-ansible test-grafana test-helm fmt clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ torture: ## Kills, power cuts and faults of drives under load of the real binary
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestAgainstReference ./fastapi/policy -pairs 3000000
 	$(GO) test -tags invariants -timeout 0 -count 1 -run TestDerivedIsNeverMore ./fastapi/iam -derived 100000
 	$(MAKE) fuzz FUZZTIME=1m
+
+mutations: ## Take out, one by one, the lines that keep the invariants, and see a test fail each time
+	$(GO) run ./tools/mutation
 
 deb: build ## Debian package of this machine's architecture, in dist/
 	tools/release/deb.sh bin/penstock $$(dpkg --print-architecture) '$(VERSION)' dist/penstock_$(VERSION)_$$(dpkg --print-architecture).deb

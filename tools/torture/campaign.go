@@ -341,7 +341,9 @@ func (c *campaign) healed(ctx context.Context) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	c.report.healing(time.Since(began) - lookTime)
-	clear(c.ailing)
+	if c.layout.drives-c.parity > c.parity {
+		clear(c.ailing)
+	} // Else what was written without them has less parity: the others must not go.
 	return nil
 }
 
