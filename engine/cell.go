@@ -105,6 +105,7 @@ type limits struct {
 	poll       time.Duration // The recycler looks at volumes that something still holds back.
 	look       time.Duration // It looks at all volumes.
 	flush      time.Duration // It flushes the index, at most so often.
+	replay     meta.LSN      // A start has no more records than that to apply to the index again.
 	leastGain  int64         // Compaction moves no volume to win less on each drive: so much is lost in rounding.
 	checkpoint time.Duration // The index is copied to other drives while it changes, which bounds the replay after the loss of its drive;
 	soonest    time.Duration // and at most so often when that would free space.
@@ -119,7 +120,7 @@ var defaultLimits = limits{
 	write: 4 * time.Second, hedge: 300 * time.Millisecond, hedgeLeast: 10 * time.Millisecond, read: 10 * time.Second,
 	fence: 1500 * time.Millisecond, create: 4500 * time.Millisecond, open: 10 * time.Second,
 	stall: 30 * time.Second, compact: 5 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
-	leastGain: 64 << 10, checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
+	replay: maxReplayCount, leastGain: 64 << 10, checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
 	heal: time.Second, again: 5 * time.Second, present: 3 * time.Second, settle: time.Minute,
 }
 

@@ -31,6 +31,7 @@ type recycler struct {
 	look  bool      // Some volume may have died since the last look at all of them.
 	again time.Time // When to look at all volumes in any case.
 
+	replayed       uint64    // Bytes of records when the index was last flushed so that a start has little to do.
 	flushed        time.Time // When the index was last flushed for the sake of dead volumes.
 	checkpointed   time.Time // When it was last copied, or that was last tried.
 	checkpointLSN  meta.LSN  // Of the last checkpoint.
@@ -68,6 +69,9 @@ func (r *recycler) run(ctx context.Context) {
 		r.c.lookAtRoom(r.b)
 		if err := r.round(ctx); err != nil {
 			r.complain(ctx, "dead volumes cannot be freed now", err)
+		}
+		if err := r.boundReplay(ctx); err != nil {
+			r.complain(ctx, "the index cannot be flushed, so that a start has more to do", err)
 		}
 		if r.checkpointDue() {
 			if err := r.checkpoint(ctx); err != nil {

@@ -24,7 +24,7 @@ type yard struct {
 }
 
 func newYard(t *testing.T) *yard {
-	y := &yard{t: t, drives: memDrives(4, 0), opts: testOptions(t, -1).tuned(still).tuned(func(c *cell) {
+	y := &yard{t: t, drives: memDrives(4, 0), opts: quiet(testOptions(t, -1)).tuned(still).tuned(func(c *cell) {
 		c.limits.look, c.limits.flush, c.limits.soonest, c.limits.checkpoint = 0, 0, time.Hour, time.Hour
 	})}
 	y.open()
