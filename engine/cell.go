@@ -63,6 +63,7 @@ type cell struct {
 	uploads      *uploadGates
 	generations  *generations
 	sequence     atomic.Uint64 // Of blob ids in this epoch.
+	unfreed      sync.Map      // Journal volumes that a record says are gone, and whose segments somebody still pins: true.
 	deaths       chan struct{} // Of capacity 1: some volume may have died.
 	ledger       *ledger       // What is known to be missing.
 	healer       *healer

@@ -141,10 +141,11 @@ func (r *recycler) find() error {
 			continue
 		}
 		inUse, inJournal := journals[id]
+		_, unfreed := r.c.unfreed.Load(id)
 		switch {
 		case vol.Class() == volume.Bulk && r.c.isOpen(id), inUse:
 			continue
-		case vol.Class() == volume.Journal && !inJournal && vol.Epoch() == r.c.set.Epoch():
+		case vol.Class() == volume.Journal && !inJournal && vol.Epoch() == r.c.set.Epoch() && !unfreed:
 			continue // The journal is about to open it, or to give it up itself.
 		case vol.Pins() > 0: // Pins before usage: a write unpins only after its record is applied.
 			r.look = true
@@ -212,9 +213,13 @@ func (r *recycler) free(ctx context.Context, volumes []*volume.Volume) error {
 		}
 	}
 	for _, vol := range volumes {
-		if err := r.c.set.Free(vol); err != nil && !errors.Is(err, volume.ErrFreed) {
+		switch err := r.c.set.Free(vol); {
+		case errors.Is(err, volume.ErrPinned):
+			continue // A shard is being moved: next time.
+		case err != nil && !errors.Is(err, volume.ErrFreed):
 			return fmt.Errorf("volume %s: %w", volume.Name(vol.ID()), err)
 		}
+		r.c.unfreed.Delete(vol.ID())
 		delete(r.dead, vol.ID())
 		delete(r.trims, vol.ID())
 		r.c.compaction.forget(vol.ID())
@@ -235,6 +240,9 @@ func (r *recycler) freeJournals(ctx context.Context, ids []meta.VolumeID) error 
 	defer r.b.leave()
 	if err := r.b.commit(&meta.JournalFreed{Volumes: ids}); err != nil {
 		return err
+	}
+	for _, id := range ids {
+		r.c.unfreed.Store(id, true)
 	}
 	r.b.journal.Freed(ids...)
 	return nil
