@@ -87,7 +87,7 @@ func (c *cell) readColumns(cs *columns, shards erasure.Set, lastResort bool) (ba
 	})
 	bad = a.finishPatiently()
 	for i, run := range runs {
-		if !a.ops[i].Over() {
+		if op := &a.ops[i]; op.File == nil || !op.Over() {
 			silent = silent.With(run.Shard)
 		}
 	}
@@ -95,9 +95,10 @@ func (c *cell) readColumns(cs *columns, shards erasure.Set, lastResort bool) (ba
 	return bad, silent
 }
 
-// examine reads the columns of some shards, and returns those that could not be read and, row by row, which units are wrong.
-func (c *cell) examine(cs *columns, shards erasure.Set) (unread erasure.Set, wrong []erasure.Set) {
-	unread, _ = c.readColumns(cs, shards, false)
+// examine reads the columns of some shards, and returns those that could not be read and, row by row, which units are wrong. Of those not
+// read, late did not answer in time or were not asked, because their drives are not well: nothing is known of what is on them.
+func (c *cell) examine(cs *columns, shards erasure.Set) (unread, late erasure.Set, wrong []erasure.Set) {
+	unread, late = c.readColumns(cs, shards, false)
 	wrong = make([]erasure.Set, cs.rows)
 	for row := range cs.rows {
 		for shard := range (shards &^ unread).All() {
@@ -107,7 +108,7 @@ func (c *cell) examine(cs *columns, shards erasure.Set) (unread erasure.Set, wro
 			}
 		}
 	}
-	return unread, wrong
+	return unread, late, wrong
 }
 
 // restore makes the columns of the shards in want from k others, all of them verified, and verifies what comes out. Drives that have failed

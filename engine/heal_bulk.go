@@ -229,7 +229,7 @@ func (f *bulkFill) rows(get getBuf, s stripeAt, firstRow, rows int) (n int64, er
 		if err != nil {
 			return 0, err
 		}
-		bad, wrong := f.c.examine(cs, f.there)
+		bad, _, wrong := f.c.examine(cs, f.there)
 		for _, w := range wrong {
 			bad |= w
 		}

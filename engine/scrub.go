@@ -45,6 +45,9 @@ type scrubRound struct {
 }
 
 const (
+	// lateTries is how often a drive that does not answer is asked again. One that stays so is fenced, and its shards are healed.
+	lateTries = 3
+
 	// defaultScrubPeriod: rot is rare, and two pieces of it must not meet in one stripe before the first is found.
 	defaultScrubPeriod = 14 * 24 * time.Hour
 	// defaultScrubRate is far below what one drive does.
@@ -254,8 +257,16 @@ func (c *cell) scrubVolume(ctx context.Context, s *scrubber, vol *volume.Volume)
 				return err
 			}
 			defer cs.release()
-			unread, wrong := c.examine(cs, shards)
-			s.found.Add(int64(unread.Count()))
+			unread, late, wrong := c.examine(cs, shards)
+			for try := 0; late != 0 && try < lateTries; try++ {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(c.limits.again):
+				}
+				unread, late, wrong = c.examine(cs, shards)
+			}
+			s.found.Add(int64((unread &^ late).Count())) // What is late is not rotten.
 			for _, w := range wrong {
 				s.found.Add(int64(w.Count()))
 			}
