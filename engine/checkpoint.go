@@ -158,7 +158,7 @@ func (b *base) checkpoint(ctx context.Context) (copies int, err error) {
 		return 0, err
 	}
 	var errs []error
-	for _, d := range c.healthyDrives() {
+	for _, d := range c.presentDrives() {
 		if copies == wanted {
 			break
 		}

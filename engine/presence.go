@@ -85,6 +85,25 @@ func (p *presence) visit(d drive.Drive, there drive.Presence) error {
 	return there.Present(slices.DeleteFunc(before, func(seg uint32) bool { return !slices.Contains(after, seg) }))
 }
 
+// presentDrives returns the healthy drives that are where they were opened, and gives up those that are not: whoever makes files by name would make
+// them in whatever is there instead. One that does not answer in time is among them; it is fenced by those who wait for it.
+func (c *cell) presentDrives() []drive.Drive {
+	drives := c.healthyDrives()
+	answers, _ := askDrives(drives, c.limits.present, func(d drive.Drive) error {
+		if there, ok := d.(drive.Presence); ok {
+			return there.Present(nil)
+		}
+		return nil
+	})
+	for _, a := range answers {
+		if a.value != nil {
+			c.set.FailDrive(a.drive.ID(), a.value)
+			drives = slices.DeleteFunc(drives, func(d drive.Drive) bool { return d == a.drive })
+		}
+	}
+	return drives
+}
+
 // segments returns the segments of volumes that a drive holds.
 func (p *presence) segments(d drive.Drive) (segs []uint32) {
 	for _, vol := range p.c.set.Volumes() {

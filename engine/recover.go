@@ -68,10 +68,7 @@ func (c *cell) indexPlaces() ([]indexPlace, error) {
 		return []indexPlace{{fs: vfs.Default, dir: filepath.Join(dir, fmt.Sprintf("cell-%d", c.id))}}, nil
 	}
 	var places, shunned, leaving []indexPlace
-	for _, d := range c.drives.all() {
-		if !c.set.Healthy(d.ID()) {
-			continue
-		}
+	for _, d := range c.presentDrives() {
 		place := indexPlaceOn(d)
 		if c.set.Draining(d.ID()) {
 			leaving = append(leaving, place) // An index that is there is moved once the cell serves.
