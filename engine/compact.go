@@ -149,6 +149,9 @@ type compactor struct {
 
 	complained time.Time // When a failure was last logged.
 
+	data, parity int           // Of volumes made now, as last seen; see widen.
+	narrowTo     meta.VolumeID // The newest volume there was when that changed.
+
 	scratch [][]byte
 	pool    recordPool
 }
@@ -184,7 +187,8 @@ func (k *compactor) run(ctx context.Context) {
 				continue
 			}
 		}
-		if k.c.opts.CompactGarbage < 0 && !k.c.full.Load() && !k.c.anyCrowded() {
+		k.widen()
+		if k.c.opts.CompactGarbage < 0 && !k.c.full.Load() && !k.c.anyCrowded() && !k.c.anyNarrow() {
 			continue
 		}
 		front := k.c.front.Load()

@@ -215,6 +215,9 @@ func (k *compactor) due(s *spaceSurvey) *sparse {
 			return v
 		}
 	}
+	if v := s.narrowest(); v != nil {
+		return v
+	}
 	garbage := k.c.opts.CompactGarbage
 	if garbage < 0 && !s.full {
 		return nil

@@ -14,6 +14,7 @@ type HealStatus struct {
 	Volumes  int   // That have such shards.
 	Healing  int   // Volumes being healed now.
 	Waiting  int   // Volumes that cannot be healed now: Ailing says why.
+	Narrow   int   // Volumes with less parity than new ones, because drives were away when they were made; compaction writes them again.
 	Left     int64 // Bytes of Shards to be looked at or made anew, at most.
 	Noted    int64 // Since start: what was entered,
 	Done     int64 // shards that are whole again or not needed any more,
@@ -54,6 +55,7 @@ func (c *cell) addHealStatus(t *HealStatus) {
 	all := c.ledger.all()
 	_, noted, closed := c.ledger.counts()
 	t.Shards += len(all)
+	t.Narrow += c.narrowCount()
 	t.Noted, t.Done = t.Noted+noted, t.Done+closed
 	t.Moved += c.stats.healedShards.Load()
 	t.MovedLen += c.stats.healedLen.Load()

@@ -148,6 +148,7 @@ type Stats struct {
 	StripeRetries                 uint64 // Stripes written again because a drive failed under them.
 	VolumesFreed, Checkpoints     uint64
 	MissingShards                 int64  // Shards that are not what they should be, now.
+	NarrowVolumes                 int64  // Volumes with less parity than new ones, now.
 	HealedShards, HealedLen       uint64 // Shards made anew or moved, and bytes written for that.
 	MendedLen                     uint64 // Bytes written again in place.
 	ScrubLen, ScrubFound          uint64 // Bytes read by scrubbing, and what it has found: units and blocks that were not what was written.
@@ -187,6 +188,7 @@ func (s *Store) Stats() Stats {
 		t.Checkpoints += uint64(c.stats.checkpoints.Load())
 		missing, _, _ := c.ledger.counts()
 		t.MissingShards += int64(missing)
+		t.NarrowVolumes += int64(c.narrowCount())
 		t.HealedShards += uint64(c.stats.healedShards.Load())
 		t.HealedLen += uint64(c.stats.healedLen.Load())
 		t.MendedLen += uint64(c.stats.mendedLen.Load())

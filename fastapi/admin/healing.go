@@ -29,6 +29,7 @@ type Heal struct {
 	Volumes  int     `json:"volumes"`        // That have such shards.
 	Healing  int     `json:"healing"`        // Volumes being healed now.
 	Waiting  int     `json:"waiting"`        // Volumes that cannot be healed now; their shards say why.
+	Narrow   int     `json:"narrow_volumes"` // With less parity than new ones, because drives were away when they were made. They are written again.
 	Left     int64   `json:"left_bytes"`     // To be made anew or looked at, at most.
 	Noted    int64   `json:"noted"`          // Since the start, as are the rest: what was entered in the ledger,
 	Done     int64   `json:"done"`           // shards that are whole again or not needed any more,
@@ -94,7 +95,7 @@ func healingRoutes() []*Route {
 func (a *API) healStatus(*Call) (any, error) {
 	t := a.opts.Store.HealStatus()
 	out := Heal{
-		Stopped: t.Stopped, Shards: t.Shards, Volumes: t.Volumes, Healing: t.Healing, Waiting: t.Waiting, Left: t.Left,
+		Stopped: t.Stopped, Shards: t.Shards, Volumes: t.Volumes, Healing: t.Healing, Waiting: t.Waiting, Narrow: t.Narrow, Left: t.Left,
 		Noted: t.Noted, Done: t.Done, Moved: t.Moved, MovedLen: t.MovedLen, MendLen: t.MendLen,
 		Ailing: []Shard{}, Cut: len(t.Ailing) < t.Shards,
 	}

@@ -111,6 +111,9 @@ func printHeal(w io.Writer, h *admin.Heal) error {
 		fmt.Fprintf(w, "%s of %s not what they should be, at most %s: %d volumes being healed, %d waiting\n",
 			plural(h.Shards, "shard"), plural(h.Volumes, "volume"), bytesText(h.Left), h.Healing, h.Waiting)
 	}
+	if h.Narrow > 0 {
+		fmt.Fprintf(w, "%s less parity than new ones, as drives were away when they were made; what lives in them is being written again\n", narrowText(h.Narrow))
+	}
 	if h.Stopped {
 		fmt.Fprintln(w, "healing is stopped: penstock admin heal start lets it go on")
 	}
@@ -237,4 +240,11 @@ func (c *adminClient) verify(ctx context.Context, bar *progressBar) (last admin.
 		}
 		bar.show(line.Phase, line.Read, line.Total)
 	}
+}
+
+func narrowText(n int) string {
+	if n == 1 {
+		return "1 volume has"
+	}
+	return plural(n, "volume") + " have"
 }

@@ -328,22 +328,24 @@ const lookTime = 1500 * time.Millisecond
 func (c *campaign) healed(ctx context.Context) error {
 	began := time.Now()
 	for whole := began; time.Since(whole) < lookTime; {
-		value, err := c.metric(ctx, "penstock_ailing_shards")
+		ailing, err := c.metric(ctx, "penstock_ailing_shards")
 		if err != nil {
 			return err
 		}
-		if value != "0" {
+		narrow, err := c.metric(ctx, "penstock_narrow_volumes")
+		if err != nil {
+			return err
+		}
+		if ailing != "0" || narrow != "0" {
 			whole = time.Now()
 		}
 		if time.Since(began) > healLimit {
-			return wrong("%s shards still ail after %v", value, healLimit)
+			return wrong("%s shards still ail after %v, and %s volumes have too little parity", ailing, healLimit, narrow)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	c.report.healing(time.Since(began) - lookTime)
-	if c.layout.drives-c.parity > c.parity {
-		clear(c.ailing)
-	} // Else what was written without them has less parity: the others must not go.
+	clear(c.ailing)
 	return nil
 }
 
