@@ -8,7 +8,7 @@ work=$(mktemp -d)
 pid=
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
-mkdir -p drive{1..6} bin
+mkdir -p drive{1..8} bin
 ln -s "$binary" bin/penstock
 export PATH=$work/bin:$PATH HOME=$work PENSTOCK_ROOT_ACCESS_KEY=root-example PENSTOCK_ROOT_SECRET_KEY=root-example-secret PENSTOCK_SERVER=http://127.0.0.1:9731
 serve() {
@@ -25,8 +25,8 @@ out=$here/README.md
 say() { printf '%s\n' "$@" >> "$out"; }
 # What runs: show 'COMMAND' [LINES]. The machine's own path is not of interest; secrets made here are worth nothing.
 show() {
-	say '```' "\$ $1"
-	{ bash -c "$1" 2>&1 || true; } | sed -e "s|$work|/srv/penstock|g" -e 's/[[:space:]]*$//' | awk -v most="${2:-40}" 'NR <= most { print } NR == most + 1 { print "…" }' >> "$out"
+	say '```' "\$ ${1//$work//srv/penstock}"
+	{ bash -c "$1" 2>&1 || true; } | sed -e "s|$work|/srv/penstock|g" -e 's/[[:space:]]*$//' -e 's/^\(secret key  \).*/\1(40 characters)/' | awk -v most="${2:-40}" 'NR <= most { print } NR == most + 1 { print "…" }' >> "$out"
 	say '```' ''
 }
 
@@ -57,12 +57,17 @@ show 'penstock admin profile heap'
 show 'penstock admin support bundle --output bundle.tar.gz && tar tzf bundle.tar.gz' 12
 show 'penstock admin service drain && penstock health http://127.0.0.1:9731; penstock admin service undrain'
 say '## Drives, and what keeps the store whole' ''
+show 'penstock drive list'
+show "penstock drive add $work/drive7"
+show "penstock drive drain $work/drive2 --remove"
+show "penstock drive replace $work/drive3 $work/drive8"
+show 'penstock drive list'
 show 'penstock admin heal status'
 show 'penstock admin heal stop && penstock admin heal start'
 show 'penstock admin scrub status'
 show 'penstock admin scrub stop && penstock admin scrub start'
 show 'penstock admin verify'
-for command in 'penstock drive list' 'penstock admin compact status' 'penstock admin compact --wait'; do
+for command in 'penstock admin bucket etag training' 'penstock admin compact status' 'penstock admin compact --wait'; do
 	if bash -c "$command --help" 2>&1 | grep -q "^  $command"; then show "$command"; fi
 done
 say '## Buckets' ''
@@ -91,9 +96,10 @@ show 'penstock admin service stop; sleep 1; tail -n 2 server.log'
 wait "$pid" || true
 pid=
 say '## Drives at rest' ''
-show 'penstock verify drive{1...6}'
-show 'penstock rebuild-index drive{1...6} 2>&1 | tail -n 2'
+show 'penstock verify drive1 drive{4...8}'
+show 'penstock rebuild-index drive1 drive{4...8} 2>&1 | tail -n 2'
 say '## Measuring' ''
+rm -rf drive? && mkdir drive{1..6}
 serve
 show 'penstock bench put --size 64KiB --concurrent 4 --objects 64 --duration 3s http://127.0.0.1:9731'
 show 'penstock bench --help' 40
