@@ -1,6 +1,7 @@
 package fastapi
 
 import (
+	"bytes"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -98,12 +99,18 @@ func (r *request) release() {
 // targets that S3 allows. A colon is not allowed in a header's name, so no client can send one of this name.
 const targetHeader = ":target"
 
+// isExpectation reports whether a value is one that clients send, rather than one that makes the request malformed, which it must stay.
+func isExpectation(value []byte) bool {
+	const longest = 128
+	return len(value) <= longest && !bytes.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
 // headerReceived runs when fasthttp has read a request's headers, before it looks at the target or reads the body.
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	h.SetBytesV(targetHeader, h.RequestURI())
 	h.SetRequestURI("/")
-	for name := range h.All() {
-		if len(name) == len("expect") && strings.EqualFold(string(name), "expect") {
+	for name, value := range h.All() {
+		if len(name) == len("expect") && strings.EqualFold(string(name), "expect") && isExpectation(value) {
 			// fasthttp knows this header by one spelling and one value only. With another the body would be waited for, while
 			// the client may be waiting for us. Whatever else a client expects, Amazon goes on, and so do we.
 			h.Set("Expect", "100-continue")

@@ -134,7 +134,7 @@ func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool, spare boo
 		}
 	}
 	if healthy == 0 {
-		return 0, nil, ErrNoDrives
+		return 0, nil, s.noDrives()
 	}
 	k, m := Geometry(healthy, s.opts.Parity)
 	k = min(k, len(candidates)-m)

@@ -205,6 +205,9 @@ func elements(doc, name string) (all []string) {
 // readReply reads the answer to a request of that method.
 func readReply(in *bufio.Reader, method string) (*reply, error) {
 	resp, err := http.ReadResponse(in, &http.Request{Method: method})
+	for err == nil && resp.StatusCode == 100 { // The answer is yet to come (RFC 9110, section 15.2).
+		resp, err = http.ReadResponse(in, &http.Request{Method: method})
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -31,14 +31,14 @@ func statusOf(err error) int {
 	return 0
 }
 
-// doubt reads everything and expects each answer to be the whole truth or 503. It returns how many were 503.
-func (r *rig) doubt(c content, client *s3.Client, when string) (unknown int) {
+// doubt reads everything and expects each answer to be the whole truth or 503, or of those given. It returns how many were that.
+func (r *rig) doubt(c content, client *s3.Client, when string, also ...int) (unknown int) {
 	r.t.Helper()
 	check := func(what string, err error) bool {
-		switch status := statusOf(err); status {
-		case 200:
+		switch status := statusOf(err); {
+		case status == 200:
 			return true
-		case 503:
+		case status == 503, slices.Contains(also, status):
 			unknown++
 		default:
 			r.t.Errorf("%s: %s: %d %v", when, what, status, err)

@@ -57,6 +57,7 @@ func TestPrecedence(t *testing.T) {
 		"heal-rate":       {"1MiB", "64MiB", "all"},
 		"scrub-days":      {"7", "30", "never"},
 		"scrub-rate":      {"1MiB", "64MiB", "auto"},
+		"replace-empty":   {"true", "false", "true"},
 		"lifecycle-day":   {"10s", "1m0s", "24h0m0s"},
 	}
 	const drives = "/a /b /c "
