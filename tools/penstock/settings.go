@@ -131,7 +131,7 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
 	flags.Var(sizeValue(&s.bulkSegment, engine.MinBulkSegment, "auto"), "bulk-segment", "size of a new bulk segment on each drive")
 	flags.Var(sizeValue(&s.healRate, 1<<20, "all"), "heal-rate", "bytes a second that healing and moving shards may write; all is no limit but that clients go first")
-	flags.BoolVar(&s.replaceEmpty, "replace-empty", false,
+	flags.Var(switchValue(&s.replaceEmpty), "replace-empty",
 		"take an empty directory where a drive of the store was as its replacement; without this it is left alone, for its file system may not be mounted")
 	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")
 	flags.Var(sizeValue(&s.scrubRate, 1<<20, "auto"), "scrub-rate", "bytes a second that verifying may read; auto is 100MiB")
@@ -140,6 +140,7 @@ func newSettings() (*settings, *pflag.FlagSet) {
 		panic(err)
 	}
 	flags.Var(textValue(&s.config, "FILE"), "config", "YAML file with any of these settings, and drives")
+	flags.Lookup("replace-empty").NoOptDefVal = "true"
 	s.flags = flags
 	return s, flags
 }
@@ -205,6 +206,18 @@ func filesValue(p *[]string) *value {
 			return fmt.Errorf("is empty")
 		}
 		*p = append(*p, s)
+		return nil
+	}}
+}
+
+// switchValue takes true and false, and is on by its name alone on the command line.
+func switchValue(p *bool) *value {
+	return &value{kind: "BOOL", text: func() string { return strconv.FormatBool(*p) }, set: func(s string) error {
+		on, err := strconv.ParseBool(s)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", s)
+		}
+		*p = on
 		return nil
 	}}
 }

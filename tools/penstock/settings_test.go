@@ -69,6 +69,10 @@ func TestPrecedence(t *testing.T) {
 			}
 			return
 		}
+		separator := " "
+		if f.NoOptDefVal != "" {
+			separator = "=" // The word behind it is a drive.
+		}
 		file := f.Name + ": \"" + row[0] + "\"\n"
 		inEnv := env{"PENSTOCK_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_"): row[1]}
 		for _, c := range []struct {
@@ -81,7 +85,7 @@ func TestPrecedence(t *testing.T) {
 			{drives, nil, file, row[0]},
 			{drives, inEnv, file, row[1]},
 			{drives, inEnv, "", row[1]},
-			{drives + "--" + f.Name + " " + row[2], inEnv, file, row[2]},
+			{drives + "--" + f.Name + separator + row[2], inEnv, file, row[2]},
 			{drives + "--" + f.Name + "=" + row[2], nil, file, row[2]},
 		} {
 			s, flags := newSettings()
