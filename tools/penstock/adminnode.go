@@ -2,8 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -223,15 +223,10 @@ func newAdminProfileCommand(c *adminClient) *cobra.Command {
 		Example: `  penstock admin profile cpu --seconds 30 --output cpu.pprof && go tool pprof -top cpu.pprof`,
 		Args:    cobra.ExactArgs(1), ValidArgs: []string{"cpu", "heap", "allocs", "goroutine", "mutex", "block", "threadcreate", "trace"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := c.open(cmd.Context(), "GET", "/profile/"+url.PathEscape(args[0]), url.Values{"seconds": {fmt.Sprint(seconds)}}, nil)
-			if err != nil {
-				return err
-			}
-			defer body.Close()
 			if output == "" {
 				output = "penstock-" + args[0] + ".pprof"
 			}
-			return c.keep(body, output)
+			return c.keep(cmd.Context(), output, "/profile/"+url.PathEscape(args[0]), url.Values{"seconds": {fmt.Sprint(seconds)}})
 		},
 	}
 	cmd.Flags().IntVar(&seconds, "seconds", 10, "how long to watch")
@@ -248,15 +243,10 @@ func newAdminSupportCommand(c *adminClient) *cobra.Command {
 			"passwords, and no names of objects but those in the log. Look into it before you pass it on: it is plain text but for a profile.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := c.open(cmd.Context(), "GET", "/support", nil, nil)
-			if err != nil {
-				return err
-			}
-			defer body.Close()
 			if output == "" {
 				output = "penstock-" + time.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
 			}
-			return c.keep(body, output)
+			return c.keep(cmd.Context(), output, "/support", nil)
 		},
 	}
 	bundle.Flags().StringVar(&output, "output", "", "file to write (default penstock-TIME.tar.gz)")
@@ -265,23 +255,41 @@ func newAdminSupportCommand(c *adminClient) *cobra.Command {
 	return cmd
 }
 
-// keep writes a stream to a new file, and says so; "-" is the standard output. Half of a file does not stay.
-func (c *adminClient) keep(body io.Reader, name string) error {
-	if name == "-" {
-		_, err := io.Copy(c.stdout, body)
-		return fail(err)
+// keep writes what the node answers to a new file, and says so; "-" is the standard output. Half of a file does not stay. The file is made
+// first: what cannot be kept is not asked for.
+func (c *adminClient) keep(ctx context.Context, name, path string, params url.Values) error {
+	var to io.Writer = c.stdout
+	if name != "-" {
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		to = file
 	}
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
-	if err != nil {
+	n, err := c.copyTo(ctx, to, path, params)
+	if name == "-" {
 		return err
 	}
-	n, err := io.Copy(file, body)
-	if err := errors.Join(err, file.Close()); err != nil {
+	if file := to.(*os.File); err == nil {
+		err = fail(file.Close())
+	}
+	if err != nil {
 		os.Remove(name)
-		return fail(err)
+		return err
 	}
 	_, err = fmt.Fprintf(c.stdout, "%s, %s\n", name, humanize.IBytes(uint64(n)))
 	return err
+}
+
+func (c *adminClient) copyTo(ctx context.Context, to io.Writer, path string, params url.Values) (int64, error) {
+	body, err := c.open(ctx, "GET", path, params, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	n, err := io.Copy(to, body)
+	return n, fail(err)
 }
 
 func newAdminServiceCommand(c *adminClient) *cobra.Command {
