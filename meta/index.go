@@ -124,7 +124,14 @@ func (x *Index) openDir(o Options) error {
 	if err := x.openPebble(o, lock, !fresh); err != nil {
 		return err
 	}
-	if err := x.begin(fresh, restored); err != nil {
+	err = x.begin(fresh, restored)
+	if err == nil {
+		// Now, while whoever opens the index reckons with a file system that hangs.
+		if err = x.tx.counted.load(x.db); err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnusable, err)
+		}
+	}
+	if err != nil {
 		x.Close()
 		if errors.Is(err, ErrCorrupt) {
 			return fmt.Errorf("%w: %w", ErrUnusable, err)

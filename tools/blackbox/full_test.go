@@ -66,7 +66,7 @@ func smallDrives(t *testing.T, count int, size int64) (drives []string) {
 // deletes give back, scattered over all volumes, half at least can be written again, without a restart; with large objects and with small ones.
 func TestFullDrives(t *testing.T) {
 	t.Parallel()
-	const driveLen = 96 << 20
+	const driveLen = 128 << 20 // Of which 28 MiB are the reserve: three journal volumes and a bulk volume.
 	for _, c := range []struct {
 		name  string
 		size  int
