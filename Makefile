@@ -39,11 +39,10 @@ run: build ## Build, then serve S3 on 127.0.0.1:9000 from six drives under ./dat
 	@mkdir -p $(foreach n,1 2 3 4 5 6,$(DATA)/d$(n))
 	@exec bin/penstock server --address $(ADDRESS) --memory $(MEMORY) '$(DATA)/d{1...6}'
 
-# Every run of make test tries the same random cases, those of seed 0; what make torture runs beside its campaigns tries others.
 test: ## Vet, then every test with the race detector and the costly checks, real binary and real clients included
 	$(GO) vet -tags invariants $(PACKAGES)
 	@test -n '$(RACE)' || echo 'no C compiler: the tests run without the race detector'
-	SEED=$(SEED) $(GO) test $(RACE) -tags invariants -timeout 20m $(PACKAGES)
+	$(GO) test $(RACE) -tags invariants -timeout 20m $(PACKAGES)
 
 test-giouring: ## The tests of the rings on the second backend
 	$(GO) test $(RACE) -tags invariants,giouring -ldflags=-checklinkname=0 -timeout 10m ./ioring/...
