@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"penstock/engine/drive"
 )
@@ -117,24 +118,37 @@ func (s *Set) discard(found []scanned) {
 
 // writeIdentities makes what the members say of themselves, with the roster as it is now, durable on all healthy drives. It
 // fails if there are none. Drives that do not take it are failed.
+//
+// A drive that the roster lets go is told last: if power failed while it alone knew, the next start would refuse it, and the others
+// would miss it.
 func (s *Set) writeIdentities(why string) error {
-	members, roster := s.all(), s.currentRoster()
-	_, errs := parallel(s, members, func(i int) (struct{}, error) {
-		m := members[i]
-		if m.failed() {
-			return struct{}{}, nil
-		}
-		id := m.identity
-		id.Roster = roster
-		return struct{}{}, drive.WriteIdentity(m.drive, id)
-	}, nil)
-	for i, err := range errs {
-		if err != nil {
-			s.fail(members[i], fmt.Errorf("%s: %w", why, err))
+	roster := s.currentRoster()
+	var staying, leaving []*member
+	for _, m := range s.all() {
+		if slices.Contains(roster.Known, m.drive.ID()) {
+			staying = append(staying, m)
+		} else {
+			leaving = append(leaving, m)
 		}
 	}
-	if len(s.healthy()) == 0 {
-		return s.noDrives()
+	for _, members := range [][]*member{staying, leaving} {
+		_, errs := parallel(s, members, func(i int) (struct{}, error) {
+			m := members[i]
+			if m.failed() {
+				return struct{}{}, nil
+			}
+			id := m.identity
+			id.Roster = roster
+			return struct{}{}, drive.WriteIdentity(m.drive, id)
+		}, nil)
+		for i, err := range errs {
+			if err != nil {
+				s.fail(members[i], fmt.Errorf("%s: %w", why, err))
+			}
+		}
+		if !slices.ContainsFunc(staying, func(m *member) bool { return !m.failed() }) {
+			return s.noDrives()
+		}
 	}
 	return nil
 }
