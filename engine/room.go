@@ -14,7 +14,15 @@ import (
 
 // lookAtRoom keeps the cell's knowledge of its room. The recycler calls it.
 func (c *cell) lookAtRoom(b *base) {
-	c.full.Store(c.set.Full(volume.Bulk))
+	full := c.set.Full(volume.Bulk)
+	if was := c.full.Swap(full); full != was {
+		total, free := c.set.Space()
+		if full {
+			c.log.Warn("the drives are full: nothing new is taken until something is deleted or a drive is added", "bytes", total, "free", free)
+		} else {
+			c.log.Info("the drives have room again", "bytes", total, "free", free)
+		}
+	}
 	c.tight.Store(c.set.Full(volume.Journal) && b.journalHalfFull())
 }
 

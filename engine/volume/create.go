@@ -175,11 +175,11 @@ func (s *Set) build(c Class, k int, members []*member, full map[*member]bool) (*
 // otherwise.
 func (s *Set) acquire(m *member, length int64) (drive.File, error) {
 	for {
-		total, raw, err := m.space()
+		room, err := m.space()
 		if err != nil {
 			return nil, err
 		}
-		free, ok := s.takeFree(m, length, raw-indexRoom(total))
+		free, ok := s.takeFree(m, length, room.raw-room.indexRoom())
 		if !ok {
 			return s.create(m, length)
 		}
@@ -190,7 +190,7 @@ func (s *Set) acquire(m *member, length int64) (drive.File, error) {
 		if f.Size() == length {
 			return f, nil
 		}
-		err = f.Resize(length)
+		err = m.resize(f, length)
 		if err == nil {
 			return f, nil
 		}
@@ -198,7 +198,7 @@ func (s *Set) acquire(m *member, length int64) (drive.File, error) {
 			return nil, err
 		}
 		// There is no room to extend it. Without it there is more.
-		if err := s.remove(m, free.seg); err != nil {
+		if err := s.remove(m, free); err != nil {
 			return nil, err
 		}
 	}
@@ -257,15 +257,26 @@ func (s *Set) create(m *member, length int64) (drive.File, error) {
 		s.mu.Lock()
 		m.segments--
 		s.mu.Unlock()
+		return nil, err
 	}
-	return f, err
+	m.held.Add(length)
+	return f, nil
+}
+
+// resize gives a segment of the member another length.
+func (m *member) resize(f drive.File, length int64) error {
+	before := f.Size()
+	err := f.Resize(length)
+	m.held.Add(f.Size() - before)
+	return err
 }
 
 // remove removes a segment that is neither in a volume nor in the free list.
-func (s *Set) remove(m *member, seg uint32) error {
-	if err := m.drive.Remove(seg); err != nil {
+func (s *Set) remove(m *member, f freeSegment) error {
+	if err := m.drive.Remove(f.seg); err != nil {
 		return err
 	}
+	m.held.Add(-f.size)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m.segments--
@@ -364,12 +375,12 @@ func (s *Set) giveBack(m *member, f drive.File) error {
 	if err := f.Close(); err != nil || m.failed() {
 		return err
 	}
-	total, raw, err := m.space()
+	room, err := m.space()
 	if err != nil {
 		return err
 	}
-	if raw < indexRoom(total) {
-		return s.remove(m, seg)
+	if room.raw < room.indexRoom() {
+		return s.remove(m, freeSegment{seg, size})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -102,11 +102,11 @@ func find(ctx context.Context, opts Options) (s *Set, found []scanned, h history
 func (s *Set) chooseLengths(space *spaceSample) {
 	smallest, largest := int64(0), int64(0)
 	for _, m := range s.all() {
-		if total, _ := space.of(m); !m.failed() {
-			if smallest == 0 || total < smallest {
-				smallest = total
+		if reach := space.of(m).reach; !m.failed() {
+			if smallest == 0 || reach < smallest {
+				smallest = reach
 			}
-			largest = max(largest, total)
+			largest = max(largest, reach)
 		}
 	}
 	s.journalLen, s.bulkLen = defaultLengths(smallest, largest)
@@ -265,6 +265,7 @@ func (s *Set) gather(found []scanned) (stale []*Retired, err error) {
 		for j := range found[i].segments {
 			f := &found[i].segments[j]
 			m.segments++
+			m.held.Add(f.size)
 			if f.seg == 1<<32-1 {
 				return nil, fmt.Errorf("volume: no segment number is left on %s", m.drive.Path())
 			}

@@ -149,7 +149,7 @@ func (r *Replacement) choose(space *spaceSample, length int64, opts ReplaceOptio
 	}
 	for _, m := range s.all() {
 		id := m.drive.ID()
-		_, raw := space.of(m)
+		raw := space.of(m).raw
 		switch {
 		case !m.usable(), used[id], full[m], !s.hasRoomFor(space, m, v.Class(), length, false):
 			continue

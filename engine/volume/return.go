@@ -120,6 +120,7 @@ func (s *Set) survey(ctx context.Context, m *member) (f *scanned, claims map[ID]
 	for i := range f.segments {
 		seg := &f.segments[i]
 		m.segments++
+		m.held.Add(seg.size)
 		m.next = max(m.next, seg.seg+1)
 		switch {
 		case errors.Is(seg.err, errBlank), seg.err == nil && seg.header.Class == classFree:

@@ -73,6 +73,7 @@ type preparedVolume struct {
 type member struct {
 	drive  drive.Drive
 	shares atomic.Int32          // Drives on the same file system, this one included.
+	held   atomic.Int64          // Bytes of its segments, free ones included.
 	err    atomic.Pointer[error] // Why it has failed; nil while it is healthy.
 
 	identity drive.Identity // As it is on the drive. Owned by Open, then by whoever has the token of changing.
@@ -239,9 +240,9 @@ func (s *Set) Drives() []DriveStatus {
 	defer s.mu.Unlock()
 	var list []DriveStatus
 	for _, m := range s.all() {
-		total, raw := space.of(m)
+		room := space.of(m)
 		d := DriveStatus{
-			ID: m.drive.ID(), Path: m.drive.Path(), Total: total, Free: raw + m.freeLen(), Draining: m.draining.Load(),
+			ID: m.drive.ID(), Path: m.drive.Path(), Total: room.total, Free: room.raw + m.freeLen(), Draining: m.draining.Load(),
 			Segments: m.segments, Unused: len(m.free), Damaged: int(m.damaged.Load()),
 			Stale: m.stale,
 		}

@@ -15,11 +15,12 @@ type spaceSample struct {
 	at   time.Time
 }
 
-// memberSpace is a member's part of its file system; raw is what that could still give to anyone.
-type memberSpace struct{ total, raw int64 }
+// memberSpace is a member's part of its file system. raw is what that could still give to anyone; reach is what the store has of it or
+// could have, which is less than total where others keep something there.
+type memberSpace struct{ total, reach, raw int64 }
 
 // of returns the space of a member; none if it has become one since.
-func (s *spaceSample) of(m *member) (total, raw int64) { return s.room[m].total, s.room[m].raw }
+func (s *spaceSample) of(m *member) memberSpace { return s.room[m] }
 
 // spaceAge is how old a sample may be for questions that need no exact answer, such as Full: they come
 // with every request.
@@ -33,8 +34,7 @@ func (s *Set) sample() *spaceSample {
 		if m.failed() {
 			return memberSpace{}, nil
 		}
-		total, raw, err := m.space()
-		return memberSpace{total, raw}, err
+		return m.space()
 	}, nil)
 	sample := &spaceSample{room: make(map[*member]memberSpace, len(members)), at: time.Now()}
 	for i, m := range members {
@@ -48,11 +48,12 @@ func (s *Set) sample() *spaceSample {
 	return sample
 }
 
-// space returns the member's part of its file system, and what is free of that.
-func (m *member) space() (total, raw int64, err error) {
-	total, raw, err = m.drive.Space()
+// space asks the drive for its space.
+func (m *member) space() (memberSpace, error) {
+	total, raw, err := m.drive.Space()
 	shares := int64(m.shares.Load())
-	return total / shares, raw / shares, err
+	total, raw = total/shares, raw/shares
+	return memberSpace{total: total, reach: min(total, m.held.Load()+raw), raw: raw}, err
 }
 
 // sampled returns the last sample. If that is old it has a new one taken in the background, so that a
@@ -83,7 +84,7 @@ func (m *member) freeLen() int64 {
 
 // indexRoom returns how much of a drive is left to the index and its checkpoints, which cannot use the
 // space of free segments.
-func indexRoom(total int64) int64 { return min(total/indexShare, maxIndexShare) }
+func (m memberSpace) indexRoom() int64 { return min(m.reach/indexShare, maxIndexShare) }
 
 // length returns the length of new segments of a class.
 func (s *Set) length(c Class) int64 {
@@ -101,8 +102,8 @@ func (s *Set) hasRoom(space *spaceSample, m *member, c Class, spare bool) bool {
 
 // hasRoomFor is hasRoom for a segment of the given length.
 func (s *Set) hasRoomFor(space *spaceSample, m *member, c Class, length int64, spare bool) bool {
-	total, raw := space.of(m)
-	left := raw + m.freeLen() - length - indexRoom(total)
+	room := space.of(m)
+	left := room.raw + m.freeLen() - length - room.indexRoom()
 	switch {
 	case c == Bulk && !spare:
 		left -= int64(s.opts.Reserve)*s.journalLen + s.bulkLen
@@ -129,7 +130,7 @@ func (s *Set) plan(c Class, space *spaceSample, full map[*member]bool, spare boo
 			continue
 		}
 		healthy++
-		if _, raw := space.of(m); !full[m] && s.hasRoom(space, m, c, spare) {
+		if raw := space.of(m).raw; !full[m] && s.hasRoom(space, m, c, spare) {
 			candidates = append(candidates, candidate{member: m, free: raw + m.freeLen()})
 		}
 	}
@@ -181,8 +182,8 @@ func (s *Set) Journals() int {
 	var counts []int
 	for _, m := range s.all() {
 		if m.usable() {
-			total, raw := space.of(m)
-			counts = append(counts, int(max(0, raw+m.freeLen()-indexRoom(total))/s.journalLen))
+			room := space.of(m)
+			counts = append(counts, int(max(0, room.raw+m.freeLen()-room.indexRoom())/s.journalLen))
 		}
 	}
 	k, m := Geometry(len(counts), s.opts.Parity)

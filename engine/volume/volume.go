@@ -120,7 +120,7 @@ func (v *Volume) Trim(end int64) error {
 		if f == nil || f.Size() <= end {
 			return struct{}{}, nil
 		}
-		return struct{}{}, f.Resize(end)
+		return struct{}{}, p.members[i].resize(f, end)
 	}, nil)
 	for i, err := range errs {
 		switch m := p.members[i]; {

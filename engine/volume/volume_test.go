@@ -514,6 +514,42 @@ func TestMostRoomFirst(t *testing.T) {
 	closeSet(t, s)
 }
 
+// shadedDrive is a drive on whose file system others keep a TiB.
+type shadedDrive struct{ drive.Drive }
+
+func (d shadedDrive) Space() (total, free int64, err error) {
+	total, free, err = d.Drive.Space()
+	return total + 1<<40, free, err
+}
+
+// TestForeignBytes has little room on a large file system: segments are cut for what the store can have of it, not for its size.
+func TestForeignBytes(t *testing.T) {
+	var drives []drive.Drive
+	for _, id := range newIdentities(4) {
+		drives = append(drives, shadedDrive{drive.NewMem(id, drive.MemOptions{Size: 1 << 30, Device: 7})})
+	}
+	opts := options(drives)
+	opts.JournalLen, opts.BulkLen = 0, 0
+	var lengths []int64
+	for range 2 { // The second time the drives hold segments.
+		s, err := volume.Open(ctx, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Confirm(); err != nil {
+			t.Fatal(err)
+		}
+		if s.Full(volume.Bulk) {
+			t.Fatal("a GiB of room for four drives, and they are full")
+		}
+		lengths = append(lengths, create(t, s, volume.Bulk).Capacity())
+		closeSet(t, s)
+	}
+	if want := []int64{16 * mib, 16 * mib}; !slices.Equal(lengths, want) {
+		t.Errorf("bulk segments have %d bytes, want %d", lengths, want)
+	}
+}
+
 // TestSharedFileSystem has drives of one file system: its space counts once, and that is said once.
 func TestSharedFileSystem(t *testing.T) {
 	var drives []drive.Drive
