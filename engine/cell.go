@@ -88,6 +88,7 @@ type cellStats struct {
 	checkpoints   atomic.Int64
 	failovers     atomic.Int64 // Times the index was replaced because it, its drive or the journal failed.
 	healedShards  atomic.Int64 // Segments made anew on other drives.
+	balancedLen   atomic.Int64 // Of these, bytes moved to emptier drives.
 	healedLen     atomic.Int64 // Bytes written to them.
 	mendedLen     atomic.Int64 // Bytes written again in place.
 }
@@ -111,6 +112,7 @@ type limits struct {
 	checkpoint time.Duration // The index is copied to other drives while it changes, which bounds the replay after the loss of its drive;
 	soonest    time.Duration // and at most so often when that would free space.
 	retry      time.Duration // A failed index that could not be replaced is tried again; each time later.
+	balance    time.Duration // The balancer compares the drives.
 	heal       time.Duration // The healer looks for what is missing, and for what can be healed now.
 	present    time.Duration // It is looked whether the drives are still there. It takes two looks, and healing begins within 10 s.
 	settle     time.Duration // After a start, scrubbing lets everything else go first.
@@ -122,7 +124,7 @@ var defaultLimits = limits{
 	fence: 1500 * time.Millisecond, create: 4500 * time.Millisecond, open: 10 * time.Second,
 	stall: 30 * time.Second, compact: 5 * time.Second, poll: 200 * time.Millisecond, look: 5 * time.Second, flush: time.Second,
 	replay: maxReplayCount, leastGain: 64 << 10, checkpoint: 10 * time.Minute, soonest: 30 * time.Second, retry: time.Second,
-	heal: time.Second, again: 5 * time.Second, present: 3 * time.Second, settle: time.Minute,
+	heal: time.Second, again: 5 * time.Second, present: 3 * time.Second, settle: time.Minute, balance: time.Minute,
 }
 
 func newCell(opts *Options, id int, cluster drive.ID) *cell {
@@ -198,6 +200,7 @@ func (c *cell) run() {
 	c.tasks.Go(func() { c.scrubber.run(ctx) })
 	c.tasks.Go(func() { c.homecomer.run(ctx) })
 	c.tasks.Go(func() { c.drainer.run(ctx) })
+	c.tasks.Go(func() { (&balancer{c: c}).run(ctx) })
 	c.tasks.Go(func() { newStallWatch(c).run(ctx) })
 	c.tasks.Go(func() { newPresence(c).run(ctx) })
 }

@@ -17,6 +17,7 @@ import (
 type shelf struct {
 	plan  *drive.Plan
 	given []string // Places that a store is told of beside those of its drives.
+	size  int64    // Of drives made here; 0 is the usual.
 
 	mu     sync.Mutex // Guards places.
 	places map[string]*drive.Mem
@@ -67,7 +68,7 @@ func (s *shelf) Inspect(path string) (drive.State, drive.Identity, error) {
 func (s *shelf) Mounted(string) (bool, error) { return false, nil }
 
 func (s *shelf) Format(path string, id drive.Identity) error {
-	s.set(path, drive.NewMem(id, drive.MemOptions{Queue: drive.NewMemQueue(0), Path: path}))
+	s.set(path, drive.NewMem(id, drive.MemOptions{Queue: drive.NewMemQueue(0), Path: path, Size: s.size}))
 	return nil
 }
 

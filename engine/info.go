@@ -150,6 +150,7 @@ type Stats struct {
 	MissingShards                 int64  // Shards that are not what they should be, now.
 	NarrowVolumes                 int64  // Volumes with less parity than new ones, now.
 	HealedShards, HealedLen       uint64 // Shards made anew or moved, and bytes written for that.
+	BalancedLen                   uint64 // Bytes of shards moved to emptier drives.
 	MendedLen                     uint64 // Bytes written again in place.
 	ScrubLen, ScrubFound          uint64 // Bytes read by scrubbing, and what it has found: units and blocks that were not what was written.
 	CompactedVolumes              uint64 // Moved together: see CompactStatus.
@@ -190,6 +191,7 @@ func (s *Store) Stats() Stats {
 		t.MissingShards += int64(missing)
 		t.NarrowVolumes += int64(c.narrowCount())
 		t.HealedShards += uint64(c.stats.healedShards.Load())
+		t.BalancedLen += uint64(c.stats.balancedLen.Load())
 		t.HealedLen += uint64(c.stats.healedLen.Load())
 		t.MendedLen += uint64(c.stats.mendedLen.Load())
 		t.ScrubLen += uint64(c.scrubber.read.Load())

@@ -34,6 +34,10 @@ type Options struct {
 	// limit but that clients go first.
 	HealRate int64
 
+	// Balancing begins when the fullest drive of a cell is fuller than the emptiest by more than this share of what a drive can hold; 0 means
+	// DefaultBalanceSpread, and negative that it never does. It is held to HealRate.
+	BalanceSpread float64
+
 	// ScrubPeriod is the time in which every segment is verified; 0 means 14 days, less than 0 that none is unless that is asked for.
 	ScrubPeriod time.Duration
 	// ScrubRate is how many bytes a second scrubbing may read in a cell; 0 means 100 MiB.

@@ -68,6 +68,7 @@ var storeMetrics = []metric[stats]{
 	counter("index_checkpoints_total", "Copies of the index made on other drives.", nil, func(s stats) float64 { return float64(s.Checkpoints) }),
 	gauge("ailing_shards", "Shards that are not what they should be: lost, rotten or unreadable.", nil, func(s stats) float64 { return float64(s.MissingShards) }),
 	gauge("narrow_volumes", "Volumes with less parity than new ones, because drives were away when they were made.", nil, func(s stats) float64 { return float64(s.NarrowVolumes) }),
+	counter("balanced_bytes_total", "Bytes of shards moved to emptier drives.", nil, func(s stats) float64 { return float64(s.BalancedLen) }),
 	counter("healed_shards_total", "Shards made anew on other drives, or moved there.", nil, func(s stats) float64 { return float64(s.HealedShards) }),
 	counter("healed_bytes_total", "Bytes written for shards that were made anew or moved.", nil, func(s stats) float64 { return float64(s.HealedLen) }),
 	counter("mended_bytes_total", "Bytes written again in place because they were not what was written.", nil, func(s stats) float64 { return float64(s.MendedLen) }),

@@ -190,6 +190,7 @@ func (s *settings) storeOptions(topology numa.Topology, logger *slog.Logger) eng
 		JournalSegment: s.journalSegment,
 		BulkSegment:    s.bulkSegment,
 		HealRate:       s.healRate,
+		BalanceSpread:  float64(s.balance) / 100, // Negative when unset: never.
 		ScrubRate:      s.scrubRate,
 		ScrubPeriod:    time.Duration(s.scrubDays) * 24 * time.Hour, // Negative when unset: never.
 		Day:            s.rulesDay,

@@ -47,6 +47,7 @@ type settings struct {
 	bulkSegment    int64
 	healRate       int64 // Bytes a second; 0 = no limit.
 	replaceEmpty   bool
+	balance        int   // Percent; unset = never.
 	scrubRate      int64 // Bytes a second; 0 = the engine's default.
 	scrubDays      int   // unset = never.
 
@@ -91,7 +92,7 @@ const defaultAddress = "127.0.0.1:9000"
 func newSettings() (*settings, *pflag.FlagSet) {
 	s := &settings{
 		address: defaultAddress, parity: unset, numaNode: unset, io: ioRungs[0], metrics: "admin", newBuckets: "private", etags: "md5", zeroCopySend: "off",
-		auditLogFiles: 10, scrubDays: 14, rulesDay: engine.Day, logLevel: "info", logFormat: "auto",
+		auditLogFiles: 10, scrubDays: 14, balance: 10, rulesDay: engine.Day, logLevel: "info", logFormat: "auto",
 	}
 	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	flags.SortFlags = false // In the order of importance, as listed here.
@@ -131,6 +132,8 @@ func newSettings() (*settings, *pflag.FlagSet) {
 	flags.Var(sizeValue(&s.journalSegment, engine.MinJournalSegment, "auto"), "journal-segment", "size of a new journal segment on each drive")
 	flags.Var(sizeValue(&s.bulkSegment, engine.MinBulkSegment, "auto"), "bulk-segment", "size of a new bulk segment on each drive")
 	flags.Var(sizeValue(&s.healRate, 1<<20, "all"), "heal-rate", "bytes a second that healing and moving shards may write; all is no limit but that clients go first")
+	flags.Var(numberValue(&s.balance, 1, 100, "never"), "balance",
+		"move what is stored to emptier drives when the fullest is fuller than the emptiest by so many percent of what a drive can hold")
 	flags.Var(switchValue(&s.replaceEmpty), "replace-empty",
 		"take an empty directory where a drive of the store was as its replacement; without this it is left alone, for its file system may not be mounted")
 	flags.Var(numberValue(&s.scrubDays, 1, 3650, "never"), "scrub-days", "verify every segment within so many days")

@@ -54,6 +54,7 @@ func TestPrecedence(t *testing.T) {
 		"audit-log-size":  {"1MiB", "2MiB", "auto"},
 		"audit-log-files": {"1", "2", "all"},
 		"audit-webhook":   {"http://a/", "https://b/c", "http://d:1/"},
+		"balance":         {"5", "20", "never"},
 		"heal-rate":       {"1MiB", "64MiB", "all"},
 		"scrub-days":      {"7", "30", "never"},
 		"scrub-rate":      {"1MiB", "64MiB", "auto"},
